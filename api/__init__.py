@@ -1,0 +1,1 @@
+"""How people and programs ask: the Starlette app, GraphQL, log-in, command line, operations."""

@@ -1,0 +1,1 @@
+"""Where records are: administrative areas, datums, scope, coverage, tiles."""

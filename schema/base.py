@@ -1,0 +1,170 @@
+"""The vocabulary in which a record is declared. Pure data: no session, no clock.
+
+A record is one module in `schema/records/` that ends in `RECORD = Record(...)`. Tables, GraphQL types, sync, permissions
+and forms are derived from it; see schema/README.md for what each word means.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import Enum, Flag, StrEnum, auto
+from functools import cached_property
+from typing import Any
+
+from schema.actor import Role
+from schema.problems import Problem
+
+Document = dict[str, Any]
+"""One record's values by column name, in JSON form (see `schema.values`)."""
+
+
+class Kind(Enum):
+    """What a column holds; `schema.values` says its JSON form, `schema.tables` its SQL type."""
+
+    ID = auto()
+    TEXT = auto()
+    INTEGER = auto()
+    DECIMAL = auto()
+    BOOLEAN = auto()
+    DATE = auto()
+    TIMESTAMP = auto()
+    ENUM = auto()
+    REF = auto()  # the id of another record
+    AREA = auto()  # the code of an administrative area
+    POSITION = auto()  # as received, with datum; a WGS 84 point column is derived beside it
+    POINT = auto()  # normalised WGS 84 point, server-owned
+    TAGS = auto()  # a set of strings
+    ITEMS = auto()  # a list of objects, each with an `id`
+    JSON = auto()
+
+
+class Policy(StrEnum):
+    """How two edits of one column are merged (design/sync.md)."""
+
+    LATEST = "latest"
+    SERVER = "server"
+    UNION = "union"
+    COUNTER = "counter"
+    APPEND = "append"
+    MOVES = "moves"
+    FROZEN = "frozen"
+    MANUAL = "manual"
+
+
+class Verb(Flag):
+    READ = auto()
+    CREATE = auto()
+    UPDATE = auto()
+    DELETE = auto()
+
+
+@dataclass(frozen=True)
+class Choice:
+    """An enumeration: its GraphQL name and its members as (VALUE, Chinese label)."""
+
+    name: str
+    members: tuple[tuple[str, str], ...]
+
+    @cached_property
+    def values(self) -> frozenset[str]:
+        return frozenset(value for value, _ in self.members)
+
+
+@dataclass(frozen=True)
+class Moves:
+    """The allowed transitions of a MOVES column; a move names the roles that may make it."""
+
+    initial: frozenset[str]
+    allowed: Mapping[tuple[str, str], frozenset[Role]]
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column. `merge` stands beside what it protects; `writers`/`readers` narrow the record's access by role."""
+
+    name: str
+    kind: Kind
+    label: str
+    doc: str = ""
+    unit: str = ""
+    required: bool = False
+    choice: Choice | None = None
+    ref: str = ""  # record name, for REF
+    merge: Policy = Policy.LATEST
+    moves: Moves | None = None
+    writers: frozenset[Role] | None = None  # None: whoever may write the record
+    readers: frozenset[Role] | None = None  # None: whoever may read the record; others get null
+    max_length: int = 200
+    minimum: int | None = None
+    maximum: int | None = None
+    default: Any = None
+    indexed: bool = False
+
+
+@dataclass(frozen=True)
+class Scope:
+    """Which areas, persons and organisations a row belongs to.
+
+    `area`: an AREA column whose chain of areas (divisions and jurisdictions) the row belongs to.
+    `parent`: a REF column whose row's scopes the row takes over.
+    `keys`: prefix -> column; the row also belongs to `prefix:value`.
+    """
+
+    area: str = ""
+    parent: str = ""
+    keys: Mapping[str, str] = field(default_factory=dict)
+
+
+Rule = Callable[[Document, Document | None, datetime], Iterator[Problem]]
+"""(after, before, at) -> what is wrong. `before` is None for a new row."""
+
+
+SYSTEM_COLUMNS = (
+    Column("revision", Kind.INTEGER, "版本", "Grows by one with each accepted change.", merge=Policy.SERVER),
+    Column("stamp", Kind.TEXT, "设备戳", "deviceId:counter[:ms], set by the client at each local write.", merge=Policy.SERVER),
+    Column("deleted", Kind.BOOLEAN, "已删除", merge=Policy.SERVER),
+    Column("created_at", Kind.TIMESTAMP, "建立时间", merge=Policy.SERVER),
+    Column("updated_at", Kind.TIMESTAMP, "更新时间", merge=Policy.SERVER),
+)
+
+
+@dataclass(frozen=True)
+class Record:
+    """A register of the field (台账/个案): everything that is derived starts here."""
+
+    name: str  # snake_case, singular; the table's name
+    label: str
+    doc: str
+    columns: tuple[Column, ...]
+    scope: Scope
+    access: Mapping[Role, Verb]
+    rules: tuple[Rule, ...] = ()
+    travels: bool = True  # pull and push for terminals
+    plural: str = ""  # GraphQL list query; default: name + s
+    arbiters: frozenset[Role] = frozenset({Role.SUPERVISOR})  # who sees its conflicts in the inbox
+    frozen_when: tuple[str, frozenset[str]] | None = None  # (column, states) in which FROZEN columns can't change
+    place: str = ""  # POSITION column that puts it on the map
+    natural_key: tuple[str, ...] = ()  # columns by which an import finds a row
+    area_only: bool = False  # people: never as points, never listed to roles without READ
+
+    @cached_property
+    def all_columns(self) -> tuple[Column, ...]:
+        """id, the declared columns (each POSITION followed by its WGS 84 point), then the system's."""
+        declared = [derived for column in self.columns for derived in _with_point(column)]
+        return (Column("id", Kind.ID, "编号", required=True, merge=Policy.FROZEN), *declared, *SYSTEM_COLUMNS)
+
+    @cached_property
+    def by_name(self) -> Mapping[str, Column]:
+        return {column.name: column for column in self.all_columns}
+
+    def may(self, role: Role, verb: Verb) -> bool:
+        return verb in self.access.get(role, Verb(0))
+
+
+def _with_point(column: Column) -> tuple[Column, ...]:
+    if column.kind is not Kind.POSITION:
+        return (column,)
+    point = Column(f"{column.name}_wgs84", Kind.POINT, f"{column.label}（WGS 84）", merge=Policy.SERVER, readers=column.readers)
+    return (column, point)

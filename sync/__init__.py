@@ -1,0 +1,1 @@
+"""How records move: change feed, pull, push, three-way merge, conflicts. The one write path."""
