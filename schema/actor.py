@@ -24,7 +24,10 @@ class Role(StrEnum):
 
 @dataclass(frozen=True)
 class Actor:
-    """A signed-in person. `scopes` are the strings a row's scopes must meet: area codes, `user:ID`, `enterprise:ID`, `site:ID`, `inbox:ROLE:AREA`."""
+    """A signed-in person.
+
+    `scopes` are what a row's scopes must meet: area codes, `user:ID`, `enterprise:ID`, `site:ID`, `inbox:ROLE:AREA`.
+    """
 
     user_id: str
     username: str

@@ -14,7 +14,7 @@ class Problem:
     field: str = ""
 
 
-class Refused(Exception):
+class Refused(Exception):  # noqa: N818 - an expected answer, not an error
     """Carries problems to the edge, which answers with them; whoever raises it has written nothing."""
 
     def __init__(self, *problems: Problem) -> None:

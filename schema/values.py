@@ -1,0 +1,240 @@
+"""The canonical JSON form of a column's value. Pure: no session, no clock.
+
+Two values are the same edit exactly when their canonical forms are equal; the forms are those that PostgreSQL's
+`row_to_json` prints in UTC, so that what a device sends and what the server stores compare without conversion.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable
+from datetime import UTC, date, datetime
+from decimal import Decimal, InvalidOperation
+from typing import Any
+
+from schema.base import Column, Document, Kind, Record
+from schema.problems import Problem
+
+_UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+_AREA = re.compile(r"\d{6}|\d{9}|\d{12}|J[0-9A-Z]{1,20}")
+_INT32 = 2**31
+_MOST_TAGS = 500
+_MOST_ITEMS = 500
+_DATUMS = frozenset({"WGS84", "CGCS2000", "GCJ02", "BD09"})
+
+
+def canonical(column: Column, value: Any) -> Any:
+    """`value` in the column's canonical form; None stays None.
+
+    Raises ValueError with a sentence that names what is wrong.
+    """
+    if value is None:
+        return None
+    return _CANONICAL[column.kind](column, value)
+
+
+def canonical_document(record: Record, values: Document) -> tuple[Document, list[Problem]]:
+    """The known columns of `values` in canonical form, and a problem for each that has none; unknown names are left out."""
+    columns = record.by_name
+    document: Document = {}
+    problems: list[Problem] = []
+    for name, value in values.items():
+        column = columns.get(name)
+        if column is None:
+            continue
+        if value is None:
+            document[name] = None
+            continue
+        try:
+            document[name] = _CANONICAL[column.kind](column, value)
+        except ValueError as error:
+            problems.append(Problem("VALUE_INVALID", f"{column.label}（{name}）{error}", name))
+    return document, problems
+
+
+def timestamp(at: datetime) -> str:
+    """`at` as PostgreSQL prints it in JSON with TimeZone UTC."""
+    text = at.astimezone(UTC).isoformat(timespec="microseconds")
+    whole, fraction = text[:19], text[20:26].rstrip("0")
+    return f"{whole}.{fraction}+00:00" if fraction else f"{whole}+00:00"
+
+
+def area_code(text: str) -> str:
+    """The shortest form of a division code: 6 digits to county level, 9 for a township, 12 for a village.
+
+    Raises ValueError for anything else that isn't a jurisdiction code (`J...`).
+    """
+    if not _AREA.fullmatch(text):
+        raise ValueError("不是有效的行政区划或管辖区代码：应为 6、9 或 12 位数字，或 J 开头的管辖区代码")
+    if len(text) == 12 and text.endswith("000") and text[0] != "J":
+        text = text[:9]
+    if len(text) == 9 and text.endswith("000") and text[0] != "J":
+        text = text[:6]
+    return text
+
+
+def _id(_: Column, value: Any) -> str:
+    text = value.lower() if isinstance(value, str) else ""
+    if not _UUID.fullmatch(text):
+        raise ValueError("应为 UUID 字符串")
+    return text
+
+
+def _text(column: Column, value: Any) -> str:
+    if not isinstance(value, str):
+        raise ValueError("应为文字")
+    if len(value) > column.max_length:
+        raise ValueError(f"最多 {column.max_length} 个字符，收到 {len(value)} 个")
+    return _storable(value)
+
+
+def _storable(value: str) -> str:
+    if "\x00" in value or (not value.isascii() and any("\ud800" <= c <= "\udfff" for c in value)):
+        raise ValueError("含有不能保存的字符")
+    return value
+
+
+def _integer(column: Column, value: Any) -> int:
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if not isinstance(value, int) or isinstance(value, bool) or not -_INT32 <= value < _INT32:
+        raise ValueError("应为整数（32 位以内）")
+    if column.minimum is not None and value < column.minimum:
+        raise ValueError(f"不得小于 {column.minimum}")
+    if column.maximum is not None and value > column.maximum:
+        raise ValueError(f"不得大于 {column.maximum}")
+    return value
+
+
+def _decimal(column: Column, value: Any) -> str:
+    if isinstance(value, bool) or not isinstance(value, (str, int, float)):
+        raise ValueError("应为小数（以字符串表示）")
+    try:
+        number = Decimal(str(value))
+    except InvalidOperation:
+        raise ValueError("应为小数（以字符串表示）") from None
+    exponent = number.as_tuple().exponent
+    if not isinstance(exponent, int) or number.adjusted() > 14 or exponent < -12:
+        raise ValueError("应为整数部分不超过 15 位、小数不超过 12 位的有限小数")
+    if (column.minimum is not None and number < column.minimum) or (column.maximum is not None and number > column.maximum):
+        raise ValueError(f"应在 {column.minimum} 与 {column.maximum} 之间")
+    return format(number.normalize() + 0, "f")
+
+
+def _boolean(_: Column, value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError("应为 true 或 false")
+    return value
+
+
+def _date(_: Column, value: Any) -> str:
+    try:
+        return date.fromisoformat(value).isoformat()
+    except (TypeError, ValueError):
+        raise ValueError("应为日期 YYYY-MM-DD") from None
+
+
+def _timestamp(_: Column, value: Any) -> str:
+    try:
+        at = datetime.fromisoformat(value)
+        if at.tzinfo is None:
+            raise ValueError
+        return timestamp(at)
+    except (TypeError, ValueError, OverflowError):
+        raise ValueError("应为带时区的时间（ISO 8601）") from None
+
+
+def _choice(column: Column, value: Any) -> str:
+    if column.choice is None or value not in column.choice.values:
+        allowed = "、".join(sorted(column.choice.values)) if column.choice else ""
+        raise ValueError(f"应为其中之一：{allowed}")
+    return str(value)
+
+
+def _area(_: Column, value: Any) -> str:
+    if not isinstance(value, str):
+        raise ValueError("应为区划代码")
+    return area_code(value)
+
+
+def _position(_: Column, value: Any) -> Document:
+    if not isinstance(value, dict):
+        raise ValueError("应为位置对象 {lon, lat, datum, accuracy, provider, taken_at}")
+    lon, lat, accuracy = (value.get(name) for name in ("lon", "lat", "accuracy"))
+    if not _within(lon, 180) or not _within(lat, 90):
+        raise ValueError("经度应在 ±180、纬度应在 ±90 之间")
+    if value.get("datum") not in _DATUMS:
+        raise ValueError("须注明坐标系 datum：WGS84、CGCS2000、GCJ02 或 BD09")
+    if accuracy is not None and (not _within(accuracy, 1e6) or accuracy < 0):
+        raise ValueError("精度 accuracy 应为非负米数")
+    taken_at = value.get("taken_at", value.get("takenAt"))
+    provider = value.get("provider")
+    return {
+        "lon": lon,
+        "lat": lat,
+        "datum": value["datum"],
+        "accuracy": accuracy,
+        "provider": None if provider is None else _storable(str(provider)[:40]),
+        "taken_at": None if taken_at is None else _timestamp(_, taken_at),
+    }
+
+
+def _within(value: Any, bound: float) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value) and abs(value) <= bound
+
+
+def _point(_: Column, value: Any) -> Any:
+    return value  # server-owned: whatever a client sends is ignored by the merge
+
+
+def _tags(column: Column, value: Any) -> list[str]:
+    if not isinstance(value, list) or len(value) > _MOST_TAGS:
+        raise ValueError(f"应为不超过 {_MOST_TAGS} 个文字的列表")
+    return sorted({_text(column, item) for item in value})
+
+
+def _items(_: Column, value: Any) -> list[Document]:
+    if not isinstance(value, list) or len(value) > _MOST_ITEMS:
+        raise ValueError(f"应为不超过 {_MOST_ITEMS} 项的列表")
+    ids = [item.get("id") if isinstance(item, dict) else None for item in value]
+    if not all(isinstance(item_id, str) and item_id for item_id in ids) or len(set(ids)) != len(ids):
+        raise ValueError("每一项须有各不相同的 id")
+    return [_json_of(item) for item in value]
+
+
+def _json(_: Column, value: Any) -> Any:
+    return _json_of(value)
+
+
+def _json_of(value: Any, depth: int = 0) -> Any:
+    if depth > 16:
+        raise ValueError("嵌套过深（最多 16 层）")
+    if isinstance(value, str):
+        return _storable(value)
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError("含有非有限数值")
+    if isinstance(value, list):
+        return [_json_of(item, depth + 1) for item in value]
+    if isinstance(value, dict):
+        return {_storable(str(key)): _json_of(item, depth + 1) for key, item in value.items()}
+    return value
+
+
+_CANONICAL: dict[Kind, Callable[[Column, Any], Any]] = {
+    Kind.ID: _id,
+    Kind.REF: _id,
+    Kind.TEXT: _text,
+    Kind.INTEGER: _integer,
+    Kind.DECIMAL: _decimal,
+    Kind.BOOLEAN: _boolean,
+    Kind.DATE: _date,
+    Kind.TIMESTAMP: _timestamp,
+    Kind.ENUM: _choice,
+    Kind.AREA: _area,
+    Kind.POSITION: _position,
+    Kind.POINT: _point,
+    Kind.TAGS: _tags,
+    Kind.ITEMS: _items,
+    Kind.JSON: _json,
+}
