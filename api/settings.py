@@ -1,0 +1,65 @@
+"""What a process is told by its environment, read once; importing this module reads nothing."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+"""The folder that holds the project; everything is run from there."""
+
+LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The choices of whoever runs the project; every default suits a person who tries it on one machine."""
+
+    database_url: str | None = field(default=None, repr=False)  # postgresql://…; None: the private cluster of `api.cluster`
+    read_database_url: str | None = field(default=None, repr=False)  # a hot standby for bulk reads; None: the primary
+    host: str = "127.0.0.1"
+    port: int = 8000
+    data: Path = ROOT / ".data"  # cluster, keys, evidence
+    production: bool = False
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Settings:
+        """Settings from ZHIJIAN_DATABASE_URL, ZHIJIAN_READ_DATABASE_URL, ZHIJIAN_PRODUCTION, HOST, PORT and DATA.
+
+        An empty variable counts as unset. Raises ValueError, naming the variable, for what can't be meant.
+        """
+        given = {name: value for name, value in environment.items() if value}
+        return cls(
+            database_url=given.get("ZHIJIAN_DATABASE_URL"),
+            read_database_url=given.get("ZHIJIAN_READ_DATABASE_URL"),
+            host=given.get("HOST", cls.host),
+            port=_port(given.get("PORT", str(cls.port))),
+            data=Path(given.get("DATA", str(cls.data))).expanduser().resolve(),
+            production=_truth("ZHIJIAN_PRODUCTION", given.get("ZHIJIAN_PRODUCTION", "0")),
+        )
+
+    @property
+    def on_loopback(self) -> bool:
+        """Whether only this machine can reach the server; demo accounts exist only then."""
+        return self.host in LOOPBACK
+
+
+def engine_url(url: str) -> str:
+    """`url` as SQLAlchemy wants it for asyncpg."""
+    _, _, rest = url.partition("://")
+    return f"postgresql+asyncpg://{rest}"
+
+
+def _port(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or not 0 < int(text) < 65536:
+        raise ValueError(f"PORT must be a number from 1 to 65535, not {text!r}")
+    return int(text)
+
+
+def _truth(name: str, text: str) -> bool:
+    words = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
+    if text.lower() not in words:
+        raise ValueError(f"{name} must be 1 or 0, not {text!r}")
+    return words[text.lower()]

@@ -1,0 +1,129 @@
+"""A throwaway PostgreSQL cluster for all tests, and databases copied from one migrated template."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import importlib.util
+import itertools
+import os
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import asyncpg
+import pytest
+from hypothesis import settings as hypothesis_settings
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.pool import NullPool
+
+from api import cluster
+from api.settings import ROOT, Settings, engine_url
+
+hypothesis_settings.register_profile("ci", derandomize=True, deadline=None, print_blob=True)
+hypothesis_settings.register_profile("dev", deadline=None)
+hypothesis_settings.load_profile("ci" if os.environ.get("CI") == "true" else "dev")
+
+_numbers = itertools.count()
+
+
+@pytest.fixture(scope="session")
+def settings() -> Settings:
+    """Settings of a test run: a data folder of its own beside the demo's."""
+    return Settings(data=Settings.from_environment().data / "test")
+
+
+@pytest.fixture(scope="session")
+def cluster_url(settings: Settings) -> Iterator[str]:
+    """The server's database for administration; tests take `database_url`, `engine` or `connection`."""
+    with cluster.running(settings, throwaway=True) as url:
+        asyncio.run(_drop_leftovers(url))
+        yield url
+
+
+@pytest.fixture(scope="session")
+def template(cluster_url: str) -> str:
+    """A migrated, empty database; kept from run to run until the schema's files change."""
+    name = f"template_{_fingerprint()}"
+    asyncio.run(_make_template(cluster_url, name))
+    return name
+
+
+@pytest.fixture
+async def database_url(cluster_url: str, template: str) -> AsyncIterator[str]:
+    """A fresh database of this test's own (postgresql://…); use it where a test commits."""
+    name = _new_name()
+    yield await cluster.create_database(cluster_url, name, template)
+    await cluster.drop_database(cluster_url, name)
+
+
+@pytest.fixture
+async def engine(database_url: str) -> AsyncIterator[AsyncEngine]:
+    """An engine on the test's own database."""
+    made = create_async_engine(engine_url(database_url))
+    yield made
+    await made.dispose()
+
+
+@pytest.fixture(scope="session")
+def shared_database_url(cluster_url: str, template: str) -> str:
+    """One database for all tests that roll back."""
+    return asyncio.run(cluster.create_database(cluster_url, _new_name(), template))
+
+
+@pytest.fixture
+async def connection(shared_database_url: str) -> AsyncIterator[AsyncConnection]:
+    """A connection inside a transaction that is rolled back after the test."""
+    made = create_async_engine(engine_url(shared_database_url), poolclass=NullPool)
+    async with made.connect() as opened:
+        await opened.begin()
+        yield opened
+        await opened.rollback()
+    await made.dispose()
+
+
+def _new_name() -> str:
+    return f"test_{os.getpid()}_{next(_numbers)}"
+
+
+def _fingerprint() -> str:
+    files = sorted(path for folder in ("schema", "api/migrate.py") for path in _python_files(ROOT / folder))
+    return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()[:12]
+
+
+def _python_files(path: Path) -> list[Path]:
+    return list(path.rglob("*.py")) if path.is_dir() else [path] if path.exists() else []
+
+
+def _alive(pid: str) -> bool:
+    return Path(f"/proc/{pid}").exists()
+
+
+async def _drop_leftovers(url: str) -> None:
+    for name in await cluster.database_names(url, r"test\_%"):
+        if not _alive(name.split("_")[1]):
+            await cluster.drop_database(url, name)
+
+
+async def _make_template(url: str, name: str) -> None:
+    known = await cluster.database_names(url, r"template\_%")
+    if name in known:
+        return
+    for stale in known:
+        await cluster.drop_database(url, stale)
+    await cluster.drop_database(url, "unfinished")
+    unfinished = await cluster.create_database(url, "unfinished")
+    await _migrate(unfinished)
+    connection = await asyncpg.connect(url)
+    await connection.execute(f'ALTER DATABASE unfinished RENAME TO "{name}"')
+    await connection.close()
+
+
+async def _migrate(url: str) -> None:
+    """Until there are migrations, the tables as they are declared."""
+    made = create_async_engine(engine_url(url), poolclass=NullPool)
+    async with made.begin() as opened:
+        await opened.exec_driver_sql("CREATE EXTENSION IF NOT EXISTS postgis")
+        if importlib.util.find_spec("schema.tables"):
+            tables = importlib.import_module("schema.tables")
+            await opened.run_sync(tables.metadata.create_all)
+    await made.dispose()
