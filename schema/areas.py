@@ -1,0 +1,130 @@
+"""Tables of administrative areas: the division tree, the jurisdiction tree, code history, boundaries.
+
+A code is versioned: a code that went out of use keeps its row with `valid_to`, and `area_succession` says what followed it.
+No foreign keys between areas: history names codes that no source describes, and the whole set is loaded in one transaction.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from geoalchemy2 import Geometry
+from sqlalchemy import BigInteger, Column, Date, Identity, Index, Integer, Table, Text, text
+from sqlalchemy.dialects.postgresql import ARRAY
+
+from schema.metadata import metadata
+
+ROOT = "000000"
+"""The country; parent of the provinces, but in no chain."""
+
+
+class Level(StrEnum):
+    COUNTRY = "country"
+    PROVINCE = "province"  # 省级
+    CITY = "city"  # 地级
+    COUNTY = "county"  # 县级
+    TOWNSHIP = "township"  # 乡级
+    VILLAGE = "village"  # 村级
+    JURISDICTION = "jurisdiction"  # 管委会、功能区: no code of GB/T 2260
+
+
+class Tree(StrEnum):
+    DIVISION = "division"
+    JURISDICTION = "jurisdiction"
+
+
+def _geometry(kind: str) -> Geometry:
+    # The index is declared beside the table, so that migrations see it under our own name.
+    return Geometry(kind, srid=4326, spatial_index=False)
+
+
+area = Table(
+    "area",
+    metadata,
+    Column("code", Text, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("full_name", Text, nullable=False),
+    Column("level", Text, nullable=False),
+    Column("tree", Text, nullable=False),
+    Column("parent_code", Text),
+    Column("valid_from", Date, nullable=False),
+    Column("valid_to", Date, comment="First day on which the code is no longer in use; null: in use."),
+    Column("chain", ARRAY(Text), nullable=False, comment="Itself, its jurisdictions, then its ancestors up to the province."),
+    Column("other_codes", ARRAY(Text), nullable=False, server_default=text("'{}'"), comment="Codes of the same area in other books."),
+    Column("source", Text, nullable=False),
+    Column("point", _geometry("POINT")),
+    Column("point_source", Text),
+    Index("ix_area_chain", "chain", postgresql_using="gin"),
+    Index("ix_area_parent_code", "parent_code"),
+    Index("ix_area_other_codes", "other_codes", postgresql_using="gin"),
+)
+
+area_succession = Table(
+    "area_succession",
+    metadata,
+    Column("id", Integer, Identity(), primary_key=True),
+    Column("old_code", Text, comment="Null: newly set up."),
+    Column("new_code", Text, comment="Null: dissolved, follower unknown."),
+    Column("on", Date, nullable=False, comment="First day of the new state; history knows the year only, then 31 December."),
+    Column("kind", Text, nullable=False, comment="As the source names it, e.g. 撤县设区, 同名改码."),
+    Column("old_name", Text),
+    Column("new_name", Text),
+    Column("source", Text, nullable=False),
+    Index("ix_area_succession_old_code", "old_code"),
+    Index("ix_area_succession_new_code", "new_code"),
+)
+
+area_boundary = Table(
+    "area_boundary",
+    metadata,
+    Column("code", Text, primary_key=True),
+    Column("valid_from", Date, primary_key=True),
+    Column("valid_to", Date),
+    Column("source", Text, nullable=False),
+    Column("vintage", Text, nullable=False),
+    Column("provenance", Text, nullable=False, comment="official or derived"),
+    Column("geom", _geometry("MULTIPOLYGON"), nullable=False),
+    Index("ix_area_boundary_geom", "geom", postgresql_using="gist"),
+)
+
+area_piece = Table(
+    "area_piece",
+    metadata,
+    Column("id", BigInteger, Identity(), primary_key=True),
+    Column("code", Text, nullable=False),
+    Column("valid_from", Date, nullable=False),
+    Column("valid_to", Date),
+    Column("geom", _geometry("POLYGON"), nullable=False),
+    Index("ix_area_piece_geom", "geom", postgresql_using="gist"),
+    Index("ix_area_piece_code", "code"),
+    comment="The finest boundaries, cut small, for point-in-polygon.",
+)
+
+area_shape = Table(
+    "area_shape",
+    metadata,
+    Column("layer", Text, primary_key=True, comment="province, city or county: each layer tiles the country."),
+    Column("step", Integer, primary_key=True, comment="Drawn up to this zoom; geo.tiles.STEPS."),
+    Column("code", Text, primary_key=True),
+    Column("geom", _geometry("MULTIPOLYGON"), nullable=False, comment="Simplified as a coverage: neighbours share edges."),
+    Index("ix_area_shape_geom", "geom", postgresql_using="gist"),
+)
+
+jurisdiction_member = Table(
+    "jurisdiction_member",
+    metadata,
+    Column("jurisdiction_code", Text, primary_key=True),
+    Column("area_code", Text, primary_key=True),
+    Column("valid_from", Date, primary_key=True),
+    Column("valid_to", Date),
+    Column("note", Text, nullable=False, server_default="", comment="Where the membership is known from; says so if unconfirmed."),
+)
+
+area_source = Table(
+    "area_source",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("version", Text, nullable=False),
+    Column("loaded_at", Date, nullable=False, server_default=text("current_date")),
+    comment="What the area tables were loaded from; equal versions mean that there is nothing to do.",
+)
