@@ -100,3 +100,14 @@ sync_shadow = sa.Table(
     postgresql_with={"fillfactor": 85},
     comment="What each device last wrote, until it shows that it has seen the answer",
 )
+
+sync_orphan = sa.Table(
+    "sync_orphan",
+    metadata,
+    sa.Column("record", sa.Text, primary_key=True),
+    sa.Column("doc_id", _uuid(), primary_key=True),
+    sa.Column("parent_record", sa.Text, nullable=False),
+    sa.Column("parent_id", _uuid(), nullable=False),
+    sa.Index("ix_sync_orphan_parent_record_parent_id", "parent_record", "parent_id"),
+    comment="Documents that arrived before the parent whose scopes they take; only their author sees them until then",
+)

@@ -214,6 +214,8 @@ def _json_of(value: Any, depth: int = 0) -> Any:
         return _storable(value)
     if isinstance(value, float) and not math.isfinite(value):
         raise ValueError("含有非有限数值")
+    if isinstance(value, int) and not -(2**63) <= value < 2**63:
+        raise ValueError("含有超过 64 位的整数")
     if isinstance(value, list):
         return [_json_of(item, depth + 1) for item in value]
     if isinstance(value, dict):

@@ -76,7 +76,9 @@ class Connection(Plan):
 
     async def complete(self, executor: Any, object_type: GraphQLObjectType, details: Any) -> Any:
         parameters, reader, readable = self.start()
-        matching = f"FROM {self.record.name} t WHERE {readable} AND NOT t.deleted AND {condition(reader, self.record, self.where, parameters)}"
+        matching = (
+            f"FROM {self.record.name} t WHERE {readable} AND NOT t.deleted AND {condition(reader, self.record, self.where, parameters)}"
+        )
         place = f" AND {beyond(self.keys, self.after, parameters)}" if self.after else ""
         wanted = selected(executor, object_type, details)
         parts = {name: self._part(executor, reader, object_type, field_details) for name, field_details in wanted.items()}
@@ -226,12 +228,16 @@ class Rows:
 class PassthroughExecutor(StrawberryGraphQLCoreExecutionContext):
     """graphql-core's executor, but a plan is completed by SQL."""
 
-    def complete_list_value(self, return_type: Any, field_details_list: Any, info: Any, path: Any, result: Any, position_context: Any) -> Any:
+    def complete_list_value(
+        self, return_type: Any, field_details_list: Any, info: Any, path: Any, result: Any, position_context: Any
+    ) -> Any:
         if type(result) is Rows:
             return result.complete(self, _named(return_type), field_details_list)
         return super().complete_list_value(return_type, field_details_list, info, path, result, position_context)
 
-    def complete_object_value(self, return_type: Any, field_details_list: Any, info: Any, path: Any, result: Any, position_context: Any) -> Any:
+    def complete_object_value(
+        self, return_type: Any, field_details_list: Any, info: Any, path: Any, result: Any, position_context: Any
+    ) -> Any:
         if isinstance(result, Plan):
             return result.complete(self, return_type, field_details_list)
         return super().complete_object_value(return_type, field_details_list, info, path, result, position_context)

@@ -114,7 +114,9 @@ def _related(
     inner = f"{alias}_{column.name}"
     if column.kind is Kind.AREA:
         parts = [
-            f"{inner}.{sub[0].node.name.value} AS \"{key}\"" if sub[0].node.name.value != "__typename" else f"'{target_type.name}'::text AS \"{key}\""
+            f'{inner}.{sub[0].node.name.value} AS "{key}"'
+            if sub[0].node.name.value != "__typename"
+            else f"'{target_type.name}'::text AS \"{key}\""
             for key, sub in selected(executor, target_type, details).items()
         ]
         return f"(SELECT row_to_json(u) FROM area {inner} CROSS JOIN LATERAL (SELECT {', '.join(parts)}) u WHERE {inner}.code = {alias}.{column.name})"
@@ -229,7 +231,13 @@ def beyond(keys: Sequence[OrderKey], after: str, parameters: Parameters, alias: 
             equal.append(f"{name} IS NULL")
             continue
         place = f"{parameters.bind(value)}::text::{SQL_TYPES.get(key.column.kind, 'text')}"
-        further = f"{name} < {place}" if key.descending else f"({name} > {place} OR {name} IS NULL)" if key.column.name != "id" else f"{name} > {place}"
+        further = (
+            f"{name} < {place}"
+            if key.descending
+            else f"({name} > {place} OR {name} IS NULL)"
+            if key.column.name != "id"
+            else f"{name} > {place}"
+        )
         alternatives.append(" AND ".join([*equal, further]))
         equal.append(f"{name} = {place}")
     return "(" + " OR ".join(f"({alternative})" for alternative in alternatives) + ")" if alternatives else "false"

@@ -68,7 +68,9 @@ _PYTHON: dict[Kind, Any] = {
     Kind.ITEMS: _list_of(JSON),
     Kind.JSON: JSON,
 }
-_FILTERABLE = frozenset({Kind.ID, Kind.REF, Kind.TEXT, Kind.INTEGER, Kind.DECIMAL, Kind.BOOLEAN, Kind.DATE, Kind.TIMESTAMP, Kind.ENUM, Kind.AREA})
+_FILTERABLE = frozenset(
+    {Kind.ID, Kind.REF, Kind.TEXT, Kind.INTEGER, Kind.DECIMAL, Kind.BOOLEAN, Kind.DATE, Kind.TIMESTAMP, Kind.ENUM, Kind.AREA}
+)
 _ORDERED = frozenset({Kind.TEXT, Kind.INTEGER, Kind.DECIMAL, Kind.DATE, Kind.TIMESTAMP, Kind.AREA})
 
 
@@ -110,7 +112,9 @@ class Direction(enum.Enum):
     DESC = "DESC"
 
 
-def make(name: str, fields: Mapping[str, Any], *, is_input: bool = False, doc: str | None = None, docs: Mapping[str, str] | None = None) -> Any:
+def make(
+    name: str, fields: Mapping[str, Any], *, is_input: bool = False, doc: str | None = None, docs: Mapping[str, str] | None = None
+) -> Any:
     """A Strawberry type or input of the given annotations; an input's fields may be omitted unless their type is required."""
     body: dict[str, Any] = {"__annotations__": dict(fields), "__module__": __name__}
     if is_input:
@@ -182,7 +186,9 @@ class RecordTypes:
     @cached_property
     def filter(self) -> Any:
         fields: dict[str, Any] = {
-            column.name: self.family.condition(self._hint(column), column) | None for column in self.record.all_columns if filterable(column)
+            column.name: self.family.condition(self._hint(column), column) | None
+            for column in self.record.all_columns
+            if filterable(column)
         }
         fields["within"] = strawberry.ID | None
         lazy = self.family.lazy_filter(self.record.name)

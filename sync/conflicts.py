@@ -1,0 +1,98 @@
+"""What lost or was refused, as rows of `sync_conflict`: for the officer concerned and for the inbox of those who decide. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from schema.actor import Actor
+from schema.base import Document, Record
+from schema.problems import Problem
+from schema.values import timestamp
+from sync.identity import uuid7
+from sync.merge import Code, Outcome
+from sync.moment import Moment
+
+_OUTCOMES = {
+    Code.LOST_LATER_EDIT: "LOST",
+    Code.OVERWROTE_THEIRS: "LOST",
+    Code.RECORD_DELETED: "LOST",
+    Code.DELETED_OVER_EDIT: "LOST",
+    Code.MANUAL_REVIEW: "MANUAL",
+}
+_MESSAGES = {
+    Code.LOST_LATER_EDIT: "他人较晚的修改被保留，您的值存于此处",
+    Code.OVERWROTE_THEIRS: "您较晚的修改取代了他人的值，被取代的值存于此处",
+    Code.SERVER_OWNED: "该字段由服务器维护，不能修改",
+    Code.NOT_WRITABLE: "您的角色不能修改该字段",
+    Code.FROZEN: "记录已签发或归档，该字段不能再改",
+    Code.MOVE_REFUSED: "不允许的状态变更",
+    Code.MANUAL_REVIEW: "双方都改了该字段，等待人工裁定",
+    Code.APPEND_ONLY: "列表只增不减，删除或改写的条目未被采纳",
+    Code.BASE_UNKNOWN: "不知道您在哪个数值上计数，未采纳",
+    Code.RECORD_DELETED: "记录已被他人删除，您的修改存于此处",
+    Code.DELETE_REFUSED: "您不能删除这条记录",
+    Code.UNDELETE_REFUSED: "您不能恢复这条记录",
+    Code.DELETED_OVER_EDIT: "记录已删除；删除时未见到的修改存于此处",
+}
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """A document of which something was not simply taken."""
+
+    doc_id: str
+    scopes: Sequence[str]  # of the document; () when its author may not see it
+    sent: Document
+    outcomes: Sequence[Outcome] = ()
+    problems: Sequence[Problem] = ()
+
+
+def message(code: Code) -> str:
+    return _MESSAGES[code]
+
+
+def conflict_rows(actor: Actor, record: Record, refusals: Iterable[Refusal], moment: Moment) -> list[Document]:
+    """Complete rows of sync_conflict, `scopes` included."""
+    return [row for refusal in refusals for row in _rows(actor, record, refusal, moment)]
+
+
+def _rows(actor: Actor, record: Record, refusal: Refusal, moment: Moment) -> list[Document]:
+    common = {
+        "record": record.name,
+        "doc_id": refusal.doc_id,
+        "author_id": actor.user_id,
+        "device_id": actor.device_id,
+        "occurred_at": timestamp(moment.now),
+        "scopes": [f"user:{actor.user_id}", *_inbox(record, refusal.scopes)],
+    }
+    fields = [
+        {
+            "field": outcome.column,
+            "policy": outcome.policy.value,
+            "outcome": _OUTCOMES.get(outcome.code, "REFUSED"),
+            "code": outcome.code.value,
+            "message": _MESSAGES[outcome.code],
+            "base": outcome.base,
+            "mine": outcome.mine,
+            "theirs": outcome.theirs,
+        }
+        for outcome in refusal.outcomes
+    ]
+    whole = [_refused_row(problem, refusal.sent) for problem in refusal.problems[:1]]
+    return [_system(moment) | common | row for row in [*fields, *whole]]
+
+
+def _refused_row(problem: Problem, sent: Document) -> dict[str, Any]:
+    return {"field": problem.field, "outcome": "REFUSED", "code": problem.code, "message": problem.message[:2000], "mine": sent}
+
+
+def _system(moment: Moment) -> Document:
+    at = timestamp(moment.now)
+    return {"id": uuid7(moment.now), "revision": 1, "deleted": False, "created_at": at, "updated_at": at}
+
+
+def _inbox(record: Record, scopes: Sequence[str]) -> list[str]:
+    areas = [scope for scope in scopes if ":" not in scope]
+    return [f"inbox:{role.value}:{area}" for role in sorted(record.arbiters) for area in areas]

@@ -1,0 +1,170 @@
+"""The statements of the write path. Each takes a whole batch; documents travel as one JSON parameter."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
+from functools import cache
+from typing import Any, NamedTuple
+
+import orjson
+import sqlalchemy as sa
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from schema import registry
+from schema.base import Column, Document, Kind, Record
+from sync.merge import Change
+
+
+class Shadow(NamedTuple):
+    """What a device last wrote; without `document` only that it sent something with this counter."""
+
+    counter: int
+    revision: int | None
+    document: Document | None
+
+
+async def lock(connection: AsyncConnection, record: Record, ids: Sequence[str]) -> dict[str, tuple[Document, tuple[str, ...]]]:
+    """The masters with their scopes by id, locked in id order."""
+    result = await connection.execute(_lock(record), {"ids": list(ids)})
+    return {row_id: (orjson.loads(document), tuple(scopes)) for row_id, document, scopes in result}
+
+
+@cache
+def _lock(record: Record) -> sa.TextClause:
+    columns = ", ".join(f'{_json(column)} AS "{column.name}"' for column in record.all_columns)
+    return sa.text(
+        f"SELECT t.id::text, (SELECT row_to_json(u)::text FROM (SELECT {columns}) u), t.scopes"
+        f" FROM unnest(CAST(:ids AS uuid[])) AS k(id) JOIN {record.name} t ON t.id = k.id ORDER BY t.id FOR UPDATE OF t"
+    )
+
+
+def _json(column: Column) -> str:
+    if column.kind is Kind.DECIMAL:
+        return f"trim_scale(t.{column.name})::text"
+    if column.kind is Kind.POINT:
+        return f"CAST(ST_AsGeoJSON(t.{column.name}, 7) AS json)"
+    return f"t.{column.name}"
+
+
+SHADOWS = sa.text(
+    "SELECT s.device_id, s.doc_id::text, s.counter, s.revision, CAST(s.document AS text) FROM unnest(CAST(:ids AS uuid[])) AS k(id)"
+    " CROSS JOIN unnest(CAST(:devices AS text[])) AS d(id) JOIN sync_shadow s"
+    " ON s.doc_id = k.id AND s.device_id = d.id AND s.record = :record"
+)
+
+
+async def shadows(
+    connection: AsyncConnection, devices: Collection[str | None], record: Record, ids: Sequence[str]
+) -> dict[tuple[str | None, str], Shadow]:
+    """The shadows of the devices by (device, document)."""
+    found = await connection.execute(SHADOWS, {"ids": list(ids), "devices": sorted(filter(None, devices)), "record": record.name})
+    return {
+        (device, doc_id): Shadow(counter, revision or None, orjson.loads(document) if revision else None)
+        for device, doc_id, counter, revision, document in found
+    }
+
+
+HISTORY = sa.text(
+    "SELECT c.doc_id::text, c.revision, c.device_id, c.edited_at_ms, CAST(c.changes AS text)"
+    " FROM unnest(CAST(:ids AS uuid[]), CAST(:since AS integer[])) AS k(id, since)"
+    " JOIN sync_change c ON c.record = :record AND c.doc_id = k.id AND c.revision > k.since ORDER BY c.doc_id, c.revision"
+)
+
+
+async def history(connection: AsyncConnection, record: Record, since: Mapping[str, int]) -> dict[str, list[Change]]:
+    """The accepted changes after a revision, oldest first, by document."""
+    result = await connection.execute(HISTORY, {"ids": list(since), "since": list(since.values()), "record": record.name})
+    found: dict[str, list[Change]] = {}
+    for doc_id, revision, device_id, edited_ms, changes in result:
+        parsed = None if changes is None else orjson.loads(changes)
+        found.setdefault(doc_id, []).append(Change(revision, device_id, edited_ms or 0, parsed))
+    return found
+
+
+async def upsert(connection: AsyncConnection, record: Record, rows: Sequence[Document]) -> frozenset[str]:
+    """Writes complete rows; returns the ids written, leaving out those whose master has moved on meanwhile."""
+    points = [column.name for column in record.all_columns if column.kind is Kind.POINT]
+    if points:
+        rows = [{**row, **{name: _ewkt(row[name]) for name in points}} for row in rows]
+    result = await connection.execute(_upsert(record), {"rows": orjson.dumps(rows).decode()})
+    return frozenset(result.scalars())
+
+
+def _ewkt(point: Any) -> str | None:
+    return None if point is None else "SRID=4326;POINT({} {})".format(*point["coordinates"])
+
+
+@cache
+def _upsert(record: Record) -> sa.TextClause:
+    names = [*(column.name for column in record.all_columns), "scopes"]
+    columns = ", ".join(f'"{name}"' for name in names)
+    changes = ", ".join(f'"{name}" = EXCLUDED."{name}"' for name in names if name != "id")
+    return sa.text(
+        f"INSERT INTO {record.name} AS t ({columns}) SELECT {columns} FROM json_populate_recordset(NULL\\:\\:{record.name}, CAST(:rows AS json))"
+        f" ORDER BY id ON CONFLICT (id) DO UPDATE SET {changes} WHERE t.revision = EXCLUDED.revision - 1 RETURNING t.id\\:\\:text"
+    )
+
+
+LOG = """
+WITH change AS (SELECT * FROM json_to_recordset(CAST(:changes AS json)) AS r(
+  doc_id uuid, revision integer, user_id text, device_id text, kind text, edited_at_ms bigint, changes jsonb, scopes_in text[], scopes_out text[])),
+logged AS (INSERT INTO sync_change (record, doc_id, revision, user_id, device_id, kind, at, edited_at_ms, changes)
+  SELECT :record, doc_id, revision, user_id, device_id, kind, CAST(:at AS timestamptz), edited_at_ms, changes FROM change),
+queued AS (INSERT INTO sync_pending (record, doc_id, scopes_in, scopes_out)
+  SELECT :record, doc_id, scopes_in, scopes_out FROM change)"""
+SHADOW = """,
+shadowed AS (INSERT INTO sync_shadow AS s (device_id, record, doc_id, counter, revision, document)
+  SELECT device_id, :record, doc_id, counter, coalesce(revision, 0), coalesce(document, '{}')
+  FROM json_to_recordset(CAST(:shadows AS json)) AS r(device_id text, doc_id uuid, counter bigint, revision integer, document jsonb)
+  ON CONFLICT (device_id, record, doc_id) DO UPDATE SET counter = greatest(s.counter, EXCLUDED.counter),
+    revision = CASE WHEN EXCLUDED.revision = 0 THEN s.revision ELSE EXCLUDED.revision END,
+    document = CASE WHEN EXCLUDED.revision = 0 THEN s.document ELSE EXCLUDED.document END)"""
+ORPHAN = """,
+orphaned AS (INSERT INTO sync_orphan (record, doc_id, parent_record, parent_id)
+  SELECT :record, doc_id, parent_record, parent_id
+  FROM json_to_recordset(CAST(:orphans AS json)) AS r(doc_id uuid, parent_record text, parent_id uuid)
+  ON CONFLICT (record, doc_id) DO UPDATE SET parent_id = EXCLUDED.parent_id)"""
+NOTIFY = " SELECT pg_notify('zhijian_pending', '')"
+
+
+@cache
+def _log(*, with_shadows: bool, with_orphans: bool) -> sa.TextClause:
+    return sa.text(LOG + (SHADOW if with_shadows else "") + (ORPHAN if with_orphans else "") + NOTIFY)
+
+
+async def log(
+    connection: AsyncConnection,
+    record: Record,
+    at: datetime,
+    changes: Sequence[Document],
+    shadow_rows: Sequence[Document],
+    orphans: Sequence[Document],
+) -> None:
+    """History and feed of the changes, what the devices wrote, and who still waits for a parent: one statement."""
+    parameters: Document = {"changes": orjson.dumps(changes).decode(), "record": record.name, "at": at}
+    if shadow_rows:
+        parameters["shadows"] = orjson.dumps(shadow_rows).decode()
+    if orphans:
+        parameters["orphans"] = orjson.dumps(orphans).decode()
+    await connection.execute(_log(with_shadows=bool(shadow_rows), with_orphans=bool(orphans)), parameters)
+
+
+CONFLICTS_QUEUED = sa.text(
+    "WITH queued AS (INSERT INTO sync_pending (record, doc_id, scopes_in) SELECT 'sync_conflict', id, scopes FROM sync_conflict"
+    " WHERE id = ANY(CAST(:ids AS uuid[]))) SELECT pg_notify('zhijian_pending', '')"
+)
+
+
+async def insert_conflicts(connection: AsyncConnection, rows: Sequence[Document]) -> None:
+    """Keeps what lost or was refused, and sends it to those concerned."""
+    record = registry.load()["sync_conflict"]
+    blank = dict.fromkeys(column.name for column in record.all_columns)
+    ids = await upsert(connection, record, [blank | row for row in rows])
+    await connection.execute(CONFLICTS_QUEUED, {"ids": sorted(ids)})
+
+
+def is_data_fault(error: DBAPIError) -> bool:
+    """Whether a value was at fault (SQLSTATE class 22 or 23) and not the connection or the statement."""
+    return str(getattr(error.orig, "sqlstate", "") or "")[:2] in ("22", "23")

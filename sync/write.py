@@ -1,0 +1,295 @@
+"""The one write path: a batch of edits of one record goes through permission, merge, rules, feed and history, or is refused row by row.
+
+Every statement works on the whole batch. Rows are locked in id order; a row that somebody else inserted meanwhile is merged again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from schema.actor import Actor, Role
+from schema.base import Document, Record, Verb
+from schema.problems import Problem
+from schema.registry import Registry
+from schema.values import canonical_document
+from sync import store
+from sync.conflicts import Refusal, conflict_rows
+from sync.merge import Change, Edit, Outcome, contested, field_writes, merge, plan_for, rebase, shadow_of
+from sync.moment import Moment
+from sync.normalise import normalise
+from sync.scoping import Sources, cascade, sources
+from sync.stamp import Stamp, edit_ms, is_repeat, parse_stamp
+
+_ROUNDS = 4  # a row that meets a concurrent insert in each of them is refused, and kept
+BUSY = Problem("ROW_CONTENDED", "这条记录正被多处同时写入，请稍后再试")
+UNSEEN = Problem("NOT_IN_SCOPE", "这条记录不在您的管辖范围内，或不存在")
+OUTSIDE = Problem("OUT_OF_SCOPE", "修改后的记录不在您的管辖范围内", "area_code")
+TWICE = Problem("DUPLICATE_IN_BATCH", "同一批次中同一记录出现两次，只采用第一次")
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """One row as it came: what the sender believes the server has (None: nothing) and what it should be. Values of any form."""
+
+    assumed: Document | None
+    new: Document
+
+
+@dataclass(slots=True)
+class Row:
+    """One row on its way, and after `apply` what became of it.
+
+    before, after  the master, complete; `after` is `before` when nothing changed
+    visible        whether the actor may see the master now
+    problems       why it was refused; nothing of it was written then
+    """
+
+    id: str
+    sent: Document
+    edit: Edit
+    stamp: Stamp | None
+    known: int = 0  # revision of the assumed master as it was sent
+    problems: tuple[Problem, ...] = ()
+    outcomes: tuple[Outcome, ...] = ()
+    before: Document | None = None
+    after: Document | None = None
+    changed: tuple[str, ...] = ()
+    shadow: Document | None = None
+    scopes_before: tuple[str, ...] = ()
+    scopes: tuple[str, ...] = ()
+    visible: bool = False
+    repeat: bool = False
+
+    def refuse(self, *problems: Problem) -> None:
+        self.problems, self.outcomes, self.changed, self.after, self.scopes = problems, (), (), self.before, self.scopes_before
+
+
+async def apply(
+    connection: AsyncConnection, actor: Actor, record: Record, sent: Sequence[Sent], *, moment: Moment, registry: Registry
+) -> list[Row]:
+    """Writes what may be written and refuses the rest, one result per row in the order sent. The caller commits.
+
+    Raises nothing for a row; DBAPIError only when the database itself fails.
+    """
+    rows = [_prepare(actor, record, each, moment) for each in sent]
+    waiting, seen = [], set[str]()
+    for row in rows:
+        if not row.problems and row.id in seen:
+            row.refuse(TWICE)
+        elif not row.problems:
+            seen.add(row.id)
+            waiting.append(row)
+    for _ in range(_ROUNDS):
+        waiting = await _round(connection, actor, record, waiting, moment, registry)
+        if not waiting:
+            break
+    for row in waiting:
+        row.refuse(BUSY)
+    refusals = [Refusal(row.id, row.scopes or row.scopes_before, row.sent, row.outcomes, row.problems) for row in rows if _said(row)]
+    if refusals:
+        await store.insert_conflicts(connection, conflict_rows(actor, record, refusals, moment))
+    return rows
+
+
+def _said(row: Row) -> bool:
+    return bool(row.outcomes or row.problems) and not row.repeat
+
+
+def _prepare(actor: Actor, record: Record, sent: Sent, moment: Moment) -> Row:
+    mine, problems = canonical_document(record, sent.new)
+    base = None if sent.assumed is None else canonical_document(record, sent.assumed)[0]
+    stamp = parse_stamp(mine.get("stamp"))
+    if stamp is not None and actor.device_id is not None and stamp.device_id != actor.device_id:
+        stamp = None  # a counter of another device says nothing about this one
+    device = actor.device_id or (stamp.device_id if stamp else None)
+    edit = Edit(base, mine, device, edit_ms(stamp, moment.offset_ms, moment.ms))
+    row_id = mine.get("id") or str(sent.new.get("id", ""))
+    row = Row(row_id, sent.new, edit, stamp, _revision(base))
+    if not mine.get("id") and not problems:
+        problems.append(Problem("ID_MISSING", "缺少记录编号 id（UUIDv7）", "id"))
+    row.problems = tuple(problems)
+    return row
+
+
+async def _round(
+    connection: AsyncConnection, actor: Actor, record: Record, rows: list[Row], moment: Moment, registry: Registry
+) -> list[Row]:
+    """One pass over the rows that wait; returns those that met a concurrent insert."""
+    if not rows:
+        return []
+    await _load(connection, actor, record, rows)
+    await _merge(connection, actor, record, rows)
+    found = await sources(connection, record, registry, [row.after for row in rows if row.after and _scope_changed(record, row)])
+    for row in rows:
+        _settle(actor, record, row, found, moment)
+    written = [row for row in rows if row.changed]
+    stored = await _store(connection, record, written)
+    again = [row for row in written if row.id not in stored]
+    done = [row for row in rows if row not in again] if again else rows
+    await _log(connection, actor, record, done, found, moment, registry)
+    return again
+
+
+async def _load(connection: AsyncConnection, actor: Actor, record: Record, rows: Sequence[Row]) -> None:
+    masters = await store.lock(connection, record, [row.id for row in rows])
+    devices = {row.edit.device_id for row in rows} - {None}
+    shadows = await store.shadows(connection, devices, record, [row.id for row in rows]) if devices else {}
+    granted = frozenset(actor.scopes)
+    for row in rows:
+        row.before, row.scopes_before = masters.get(row.id, (None, ()))
+        row.after, row.scopes = row.before, row.scopes_before
+        row.visible = row.before is None or (record.may(actor.role, Verb.READ) and not granted.isdisjoint(row.scopes_before))
+        shadow = shadows.get((row.edit.device_id, row.id))
+        if shadow is not None:
+            row.repeat = is_repeat(row.stamp, shadow.counter)
+            row.edit = rebase(row.edit, shadow.document, shadow.revision)
+
+
+async def _merge(connection: AsyncConnection, actor: Actor, record: Record, rows: Sequence[Row]) -> None:
+    plan = plan_for(record, actor.role)
+    candidates = []
+    for row in rows:
+        if row.repeat:
+            continue
+        if not row.visible:
+            row.refuse(UNSEEN)
+        elif problem := _forbidden(actor.role, record, row):
+            row.refuse(problem)
+        else:
+            candidates.append(row)
+    since = {row.id: row.known for row in candidates if contested(plan, row.before, row.edit)}
+    history = await store.history(connection, record, since) if since else {}
+    for row in candidates:
+        changes: Sequence[Change] = history.get(row.id, ())
+        merged = merge(plan, row.before, row.edit, field_writes(changes, row.before) if row.before and changes else {})
+        row.outcomes, row.changed, row.after = merged.outcomes, merged.changed, merged.document
+        row.shadow = shadow_of(row.edit)
+
+
+def _forbidden(role: Role, record: Record, row: Row) -> Problem | None:
+    if row.before is None:
+        return None if record.may(role, Verb.CREATE) else Problem("CREATE_FORBIDDEN", f"您的角色不能新建{record.label}")
+    return None if record.may(role, Verb.UPDATE) else Problem("UPDATE_FORBIDDEN", f"您的角色不能修改{record.label}")
+
+
+def _scope_changed(record: Record, row: Row) -> bool:
+    names = {record.scope.area, record.scope.parent, *record.scope.keys.values()}
+    return row.before is None or not names.isdisjoint(row.changed)
+
+
+def _settle(actor: Actor, record: Record, row: Row, found: Sources, moment: Moment) -> None:
+    """Scopes, server-owned columns and the record's rules for a row that the merge changed; refuses it if one says no."""
+    if not row.changed or row.after is None:
+        return
+    after = row.after
+    if _scope_changed(record, row):
+        row.scopes = found.scopes(record, after, actor.user_id)
+    problems = list(_faults(actor, record, row, found, moment))
+    if problems:
+        row.refuse(*problems)
+        return
+    after["revision"] = _revision(row.before) + 1
+    after["stamp"] = row.edit.mine.get("stamp")
+    after["created_at"] = row.before["created_at"] if row.before else moment.text
+    after["updated_at"] = moment.text
+
+
+def _faults(actor: Actor, record: Record, row: Row, found: Sources, moment: Moment) -> Iterable[Problem]:
+    after = row.after
+    assert after is not None  # a changed row has an after-state
+    for column in record.columns:
+        if column.required and after[column.name] is None:
+            yield Problem("REQUIRED", f"{column.label}（{column.name}）不能为空", column.name)
+    if record.scope.area and _scope_changed(record, row) and after[record.scope.area] and after[record.scope.area] not in found.chains:
+        yield Problem("AREA_UNKNOWN", f"没有区划代码 {after[record.scope.area]}", record.scope.area)
+    elif frozenset(actor.scopes).isdisjoint(row.scopes):
+        yield OUTSIDE
+    yield from normalise(record, after, row.changed)
+    for rule in record.rules:
+        yield from rule(after, row.before, moment.now)
+
+
+async def _store(connection: AsyncConnection, record: Record, rows: Sequence[Row]) -> frozenset[str]:
+    """Ids that were written. When the database itself refuses the batch, row by row finds the one that it can't hold."""
+    if not rows:
+        return frozenset()
+    try:
+        async with connection.begin_nested():
+            return await store.upsert(connection, record, [_stored(row) for row in rows])
+    except DBAPIError as error:
+        if error.connection_invalidated or not store.is_data_fault(error):
+            raise
+        if len(rows) == 1:
+            rows[0].refuse(Problem("NOT_STORABLE", "数据库不能保存这条记录中的某个值"))
+            return frozenset({rows[0].id})
+    half = len(rows) // 2
+    return await _store(connection, record, rows[:half]) | await _store(connection, record, rows[half:])
+
+
+def _stored(row: Row) -> Document:
+    assert row.after is not None  # a changed row has an after-state
+    return {**row.after, "scopes": list(row.scopes)}
+
+
+async def _log(
+    connection: AsyncConnection, actor: Actor, record: Record, rows: Sequence[Row], found: Sources, moment: Moment, registry: Registry
+) -> None:
+    """History, feed, shadows and orphans of the rows that are done, then the scopes of their children."""
+    written = [row for row in rows if row.changed]
+    changes = [_change(actor, row) for row in written]
+    shadows = [_shadow(row) for row in rows if row.edit.device_id is not None and not row.repeat]
+    orphans = [_orphan(record, row) for row in written if _is_orphan(record, row, found)]
+    if changes or shadows:
+        await store.log(connection, record, moment.now, changes, shadows, orphans)
+    moved = [row.id for row in written if row.before is not None and row.scopes != row.scopes_before]
+    await cascade(connection, record, registry, moved)
+
+
+def _change(actor: Actor, row: Row) -> Document:
+    before, after = row.before, row.after
+    assert after is not None  # a changed row has an after-state
+    gone = bool(after["deleted"])
+    left = set(row.scopes_before if before else row.scopes) - (set() if gone else set(row.scopes))
+    return {
+        "doc_id": row.id,
+        "revision": after["revision"],
+        "user_id": actor.user_id,
+        "device_id": row.edit.device_id,
+        "kind": "CREATE" if before is None else "DELETE" if gone and not before["deleted"] else "UPDATE",
+        "edited_at_ms": row.edit.edited_ms,
+        "changes": None if before is None else {name: [before.get(name), after[name]] for name in row.changed},
+        "scopes_in": [] if gone else list(row.scopes),
+        "scopes_out": sorted(left | set(row.scopes)) if gone else sorted(left & set(row.scopes_before)),
+    }
+
+
+def _shadow(row: Row) -> Document:
+    accepted = row.shadow is not None and not row.problems
+    return {
+        "device_id": row.edit.device_id,
+        "doc_id": row.id,
+        "counter": row.stamp.counter if row.stamp else 0,
+        "revision": _revision(row.after) if accepted else None,
+        "document": row.shadow if accepted else None,
+    }
+
+
+def _is_orphan(record: Record, row: Row, found: Sources) -> bool:
+    if not record.scope.parent or not _scope_changed(record, row) or row.after is None:
+        return False
+    return row.after[record.scope.parent] not in found.parents
+
+
+def _orphan(record: Record, row: Row) -> Document:
+    assert row.after is not None  # a changed row has an after-state
+    return {"doc_id": row.id, "parent_record": record.by_name[record.scope.parent].ref, "parent_id": row.after[record.scope.parent]}
+
+
+def _revision(document: Mapping[str, Any] | None) -> int:
+    revision = document.get("revision") if document else None
+    return revision if type(revision) is int else 0
