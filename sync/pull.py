@@ -1,0 +1,192 @@
+"""Which documents the next page of a pull holds, and what the terminal's checkpoint says after it. Pure: builds SQL, runs none.
+
+A page takes, in this order and always up to its limit: documents of withdrawn scopes (drop), documents of newly granted scopes
+(fill), changes (fresh). Drop and fill look no further than `pos`, the position up to which the terminal holds its other scopes,
+because fresh goes on from there for all scopes together. So a first pull is a fill of everything up to the head, and a replay after
+a change of epoch is fresh from 0, tombstones included.
+
+It rests on two promises of the writers and the stamper: every change names all scopes that the document is in, so all its `in` rows
+share one position; and positions become visible in their order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from sync.token import Sweep, TokenState
+
+_PHASE = 1 << 60  # `ord` = phase * _PHASE + pos: one number that orders a page and says where it ended
+_DROP, _FILL, _FRESH = 0, 1, 2
+
+NEWS_SQL = """
+SELECT asked.record FROM unnest($1::text[], $2::bigint[]) AS asked(record, pos)
+WHERE EXISTS (
+  SELECT FROM unnest($3::text[]) AS held(scope), LATERAL (
+    SELECT FROM sync_scope_doc AS entry WHERE entry.scope = held.scope AND entry.record = asked.record AND entry.pos > asked.pos LIMIT 1
+  ) AS newer
+)"""
+"""Of the records $1, held up to the positions $2, those that have changed in the scopes $3: one question for a whole sync round.
+
+A plan that is `sweeping` has a page whatever this says.
+"""
+
+
+@dataclass(frozen=True)
+class PageSource:
+    """The rows of one page, and the checkpoint that follows from how many of them there were.
+
+    `sql` is a SELECT of (doc_id uuid, pos bigint, ord bigint), at most `limit` rows, to be used as `(sql) AS d`; `ord` is its order.
+    `args` are its parameters. Whoever joins it sends `{id, deleted: true}` for a document that the actor may not read now.
+    """
+
+    sql: str
+    args: list[Any]
+    limit: int
+    state: TokenState
+
+    def next_state(self, last: int | None, count: int) -> TokenState:
+        """The checkpoint after a page of `count` rows, the last of which has `ord` `last` (None: no rows)."""
+        phase, pos = divmod(last or 0, _PHASE)
+        if count < self.limit or phase == _FRESH:
+            return self._all(pos if phase == _FRESH else self.state.pos)
+        if phase == _FILL:
+            return replace(self.state, drop=Sweep(), fill=replace(self.state.fill, after=pos))
+        return replace(self.state, drop=replace(self.state.drop, after=pos))
+
+    def _all(self, pos: int) -> TokenState:
+        return TokenState(self.state.epoch, pos, _sorted(self.state.scopes + self.state.fill.scopes))
+
+
+@dataclass(frozen=True)
+class PagePlan:
+    """A terminal's checkpoint, made to fit what the actor may see now."""
+
+    state: TokenState
+    limit: int
+    head_pos: int
+
+    @property
+    def sweeping(self) -> bool:
+        """Whether a change of grants is still being worked off."""
+        return bool(self.state.drop.scopes or self.state.fill.scopes)
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing can be new: the page is empty, no need to ask the database."""
+        return not self.sweeping and self.state.pos >= self.head_pos
+
+    def source(self, record: str, first: int = 1) -> PageSource:
+        """The page's rows; placeholders count from `$first`, so that the caller's own parameters may stand before them."""
+        builder = _Builder(self.state, self.limit, [record], first)
+        return PageSource(builder.page(), builder.args, self.limit, self.state)
+
+
+def plan_page(state: TokenState | None, actor_scopes: Iterable[str], limit: int, epoch: str, head_pos: int) -> PagePlan:
+    """What to send next to a terminal that holds `state` (None: nothing).
+
+    `epoch` and `head_pos` must be read on the connection that serves the page (or earlier on the same server): a standby may be behind.
+    """
+    if limit < 1:
+        raise ValueError("a page holds at least one row")
+    return PagePlan(_settle(_lineage(state, epoch, head_pos), frozenset(actor_scopes)), limit, head_pos)
+
+
+def _lineage(state: TokenState | None, epoch: str, head_pos: int) -> TokenState:
+    """The state in this database's epoch: one from another is replayed from 0, and everything it ever covered counts as held."""
+    if state is None:
+        return TokenState(epoch, head_pos)
+    if state.epoch == epoch:
+        return state
+    return TokenState(epoch, 0, _sorted(state.scopes + state.fill.scopes + state.drop.scopes))
+
+
+def _settle(state: TokenState, granted: frozenset[str]) -> TokenState:
+    """The state with what was granted added to `fill` and what was withdrawn to `drop`; a sweep that grows starts again."""
+    known = frozenset(state.scopes) | frozenset(state.fill.scopes)
+    kept = granted.intersection(state.fill.scopes)
+    going = frozenset(state.drop.scopes) - granted
+    return TokenState(
+        state.epoch,
+        state.pos,
+        _sorted(granted.intersection(state.scopes)),
+        _sweep(kept, granted - known, state.fill.after),
+        _sweep(going, known - granted, state.drop.after),
+    )
+
+
+def _sweep(going: frozenset[str], added: frozenset[str], after: int) -> Sweep:
+    scopes = _sorted(going | added)
+    return Sweep(scopes, 0 if added or not scopes else after)
+
+
+def _sorted(scopes: Iterable[str]) -> tuple[str, ...]:
+    return tuple(sorted(set(scopes)))
+
+
+class _Builder:
+    """Collects the parameters while the page's SQL is written. Limits stand in the text: the planner must know them."""
+
+    def __init__(self, state: TokenState, limit: int, args: list[Any], first: int) -> None:
+        self.state, self.limit, self.args, self.first = state, limit, args, first
+        self.all = _sorted(state.scopes + state.fill.scopes)
+
+    def page(self) -> str:
+        """The sweeps that there are, each taking the room that those before it left."""
+        names: list[str] = []
+        steps: list[str] = []
+        for phase, name, rows in self._phases():
+            room = "".join(f" - (SELECT count(*) FROM {before})" for before in names)
+            columns = f"doc_id, pos, {phase * _PHASE} + pos AS ord"
+            steps.append(f"{name} AS MATERIALIZED (SELECT {columns} FROM ({rows}) AS a LIMIT {self.limit}{room})")
+            names.append(name)
+        union = " UNION ALL ".join(f"SELECT doc_id, pos, ord FROM {name}" for name in names)
+        return f"WITH {', '.join(steps)} {union} ORDER BY ord"
+
+    def _phases(self) -> list[tuple[int, str, str]]:
+        phases = [(_DROP, "dropped", self._dropped())] if self.state.drop.scopes else []
+        if self.state.fill.scopes:
+            phases.append((_FILL, "filled", self._filled()))
+        return [*phases, (_FRESH, "fresh", self._fresh())]
+
+    def _dropped(self) -> str:
+        """What the terminal may hold of the withdrawn scopes, and neither has by another scope nor will be told by a change."""
+        drop, pos, granted = self.state.drop, self._add(self.state.pos, "bigint"), self._add(list(self.all), "text[]")
+        kept = f"kept.scope = ANY({granted}) AND (kept.state = 'in' OR kept.pos > {pos})"
+        return self._merged(drop, f"AND (entry.state = 'in' OR entry.pos > {pos}) AND NOT {self._exists('kept', kept)}")
+
+    def _filled(self) -> str:
+        return self._merged(self.state.fill, f"AND entry.state = 'in' AND entry.pos <= {self._add(self.state.pos, 'bigint')}")
+
+    def _fresh(self) -> str:
+        return self._merged(Sweep(self.all, self.state.pos))
+
+    def _merged(self, sweep: Sweep, condition: str = "") -> str:
+        """The documents of the sweep's scopes in the order of their positions, each once."""
+        after = self._add(sweep.after, "bigint")
+        if len(sweep.scopes) == 1:
+            return self._one(self._add(sweep.scopes[0], "text"), after, condition)
+        scopes = self._add(list(sweep.scopes), "text[]")
+        # Only a row that was left behind can be older than another of the same document: rows that are `in` share their position.
+        newer = self._exists("newer", f"newer.scope = ANY({scopes}) AND newer.pos > entry.pos")
+        top = self._one("held.scope", after, f"{condition} AND (entry.state = 'in' OR NOT {newer})")
+        rows = f"SELECT doc_id, pos FROM unnest({scopes}) AS held(scope) CROSS JOIN LATERAL ({top}) AS top"
+        return f"{rows} GROUP BY doc_id, pos ORDER BY pos LIMIT {self.limit}"
+
+    def _one(self, scope: str, after: str, condition: str) -> str:
+        where = f"entry.scope = {scope} AND entry.record = {self._record} AND entry.pos > {after} {condition}"
+        return f"SELECT entry.doc_id, entry.pos FROM sync_scope_doc AS entry WHERE {where} ORDER BY entry.pos LIMIT {self.limit}"
+
+    def _exists(self, name: str, where: str) -> str:
+        # OFFSET 0 keeps it a probe by primary key: as a join the planner would read whole scopes.
+        document = f"{name}.record = {self._record} AND {name}.doc_id = entry.doc_id"
+        return f"EXISTS (SELECT FROM sync_scope_doc AS {name} WHERE {document} AND {where} OFFSET 0)"
+
+    @property
+    def _record(self) -> str:
+        return f"${self.first}::text"
+
+    def _add(self, value: Any, kind: str) -> str:
+        self.args.append(value)
+        return f"${self.first + len(self.args) - 1}::{kind}"
