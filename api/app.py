@@ -1,0 +1,149 @@
+"""The application, put together in plain sight."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from datetime import UTC, datetime
+from typing import Any
+
+import strawberry
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.requests import HTTPConnection, Request
+from starlette.routing import BaseRoute, Mount, Route, WebSocketRoute
+from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.websockets import WebSocket
+
+from api.accounts import Accounts
+from api.context import RequestContext
+from api.database import Database
+from api.documents import Documents
+from api.endpoint import Endpoint
+from api.health import healthz, readyz
+from api.limits import Limits
+from api.metrics import Metrics, metrics
+from api.settings import ROOT, Settings
+from api.tokens import Keys
+from api.websocket import SocketEndpoint, bearer
+from schema.problems import Refused
+
+Part = Callable[[Starlette], AbstractAsyncContextManager[None]]
+"""Something that runs as long as the app: it is entered with the database open (the stamper, the wake hub)."""
+
+PAGE_POLICY = (
+    "default-src 'self'; script-src 'self' 'wasm-unsafe-eval'; worker-src 'self' blob:; style-src 'self' 'unsafe-inline'; "
+    "img-src 'self' data: blob:; connect-src 'self'; object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+)
+HEADERS = [
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"permissions-policy", b"geolocation=(self), camera=(self), microphone=(self)"),
+    (b"content-security-policy", PAGE_POLICY.encode()),
+]
+
+
+def build(
+    settings: Settings,
+    schema: strawberry.Schema,
+    *,
+    parts: Sequence[Part] = (),
+    routes: Sequence[BaseRoute] = (),
+    limits: Limits | None = None,
+) -> Starlette:
+    """The whole app around a GraphQL schema. `app.state` has settings, database, accounts, metrics and sockets."""
+    limits = limits or Limits()
+    database = Database(settings.database_url or "", settings.read_database_url)
+    accounts = Accounts(database, Keys(settings.data / "keys"), settings)
+    figures = Metrics()
+    documents = Documents(schema, limits, hide_suggestions=settings.production)
+    contexts = Contexts(database, accounts, settings)
+    endpoint = Endpoint(documents, contexts.of_request, figures, limits, settings.production)
+    sockets = SocketEndpoint(documents, contexts.of_socket, figures, limits, settings.production)
+    app = Starlette(
+        routes=[
+            Route("/graphql", endpoint.handle, methods=["GET", "POST"]),
+            WebSocketRoute("/graphql", sockets.handle),
+            Route("/healthz", healthz),
+            Route("/readyz", readyz),
+            Route("/metrics", metrics),
+            *routes,
+            *web_client(),
+        ],
+        middleware=[Middleware(SafeHeaders)],
+        lifespan=lifespan(parts),
+    )
+    app.state.settings, app.state.database, app.state.accounts = settings, database, accounts
+    app.state.metrics, app.state.sockets = figures, sockets.sockets
+    return app
+
+
+def lifespan(parts: Sequence[Part]) -> Callable[[Starlette], AbstractAsyncContextManager[None]]:
+    @asynccontextmanager
+    async def run(app: Starlette) -> AsyncIterator[None]:
+        app.state.accounts.keys.load()
+        async with AsyncExitStack() as stack:
+            await app.state.database.open()
+            stack.push_async_callback(app.state.database.close)
+            for part in parts:
+                await stack.enter_async_context(part(app))
+            stack.push_async_callback(app.state.sockets.close)
+            yield
+
+    return run
+
+
+def web_client() -> list[Mount]:
+    """The page at / if it has been built."""
+    folder = ROOT / "web" / "dist"
+    return [Mount("/", StaticFiles(directory=folder, html=True))] if folder.is_dir() else []
+
+
+class Contexts:
+    """Makes the context of a request or socket: who asks, and when."""
+
+    def __init__(self, database: Database, accounts: Accounts, settings: Settings) -> None:
+        self.database = database
+        self.accounts = accounts
+        self.settings = settings
+
+    async def of_request(self, request: Request) -> RequestContext:
+        return await self._of(request, bearer(request.headers.get("authorization")))
+
+    async def of_socket(self, socket: WebSocket, token: str | None) -> RequestContext:
+        return await self._of(socket, token)
+
+    async def _of(self, connection: HTTPConnection, token: str | None) -> RequestContext:
+        address = connection.client.host if connection.client else ""
+        context = RequestContext(None, self.database, self.settings, self.accounts, datetime.now(UTC), address, token)
+        if token:
+            await self._identify(context, token)
+        return context
+
+    async def _identify(self, context: RequestContext, token: str) -> None:
+        """A bad token is no error yet: refresh and login are asked with one."""
+        try:
+            who = await self.accounts.authenticate(token, context.now)
+            context.actor, context.expires_at = who.actor, who.expires_at
+        except Refused as refused:
+            context.refusal = refused.problems[0]
+
+
+class SafeHeaders:
+    """Adds the headers that keep a browser from guessing, framing and loading from elsewhere."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self.app(scope, receive, _with_headers(send) if scope["type"] == "http" else send)
+
+
+def _with_headers(send: Send) -> Callable[[MutableMapping[str, Any]], Awaitable[None]]:
+    async def add(message: MutableMapping[str, Any]) -> None:
+        if message["type"] == "http.response.start":
+            message["headers"] = [*message.get("headers", ()), *HEADERS]
+        await send(message)
+
+    return add

@@ -1,0 +1,117 @@
+"""Tables of people and their devices: accounts, grants, devices, sessions, failed log-ins, audit."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql as pg
+
+from schema.metadata import metadata
+
+
+def _uuid() -> pg.UUID[str]:
+    return pg.UUID(as_uuid=False)
+
+
+def _moment() -> sa.TIMESTAMP:
+    return sa.TIMESTAMP(timezone=True)
+
+
+user_account = sa.Table(
+    "user_account",
+    metadata,
+    sa.Column("id", _uuid(), primary_key=True),
+    sa.Column("username", sa.Text, nullable=False, unique=True, comment="Trimmed, lower case"),
+    sa.Column("password_hash", sa.Text, nullable=False, comment="argon2id"),
+    sa.Column("role", sa.Text, nullable=False),
+    sa.Column("display_name", sa.Text, nullable=False, server_default=""),
+    sa.Column("active", sa.Boolean, nullable=False, server_default=sa.true()),
+    sa.Column("demo", sa.Boolean, nullable=False, server_default=sa.false(), comment="Known password: served on loopback only"),
+    sa.Column("created_at", _moment(), nullable=False, server_default=sa.func.now()),
+)
+
+user_grant = sa.Table(
+    "user_grant",
+    metadata,
+    sa.Column("id", sa.BigInteger, sa.Identity(), primary_key=True),
+    sa.Column("user_id", _uuid(), sa.ForeignKey("user_account.id", ondelete="CASCADE"), nullable=False),
+    sa.Column("scope", sa.Text, nullable=False, comment="Area code, 000000 for the country, enterprise:ID or site:ID"),
+    sa.Column("valid_from", _moment(), nullable=False, server_default=sa.func.now()),
+    sa.Column("valid_to", _moment(), comment="First moment without it; null: no end"),
+    sa.Index("ix_user_grant_user_id", "user_id"),
+)
+
+device = sa.Table(
+    "device",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True, comment="Made by the client, once per installation and person"),
+    sa.Column("user_id", _uuid(), sa.ForeignKey("user_account.id", ondelete="CASCADE"), nullable=False),
+    sa.Column("name", sa.Text, nullable=False, server_default=""),
+    sa.Column("platform", sa.Text, nullable=False, server_default=""),
+    sa.Column("client_version", sa.Text, nullable=False, server_default=""),
+    sa.Column("clock_offset_ms", sa.BigInteger, comment="Server's clock minus the device's at log-in"),
+    sa.Column("last_seen_at", _moment(), nullable=False, server_default=sa.func.now()),
+    sa.Column("revoked_at", _moment()),
+    sa.Index("ix_device_user_id", "user_id"),
+)
+
+auth_family = sa.Table(
+    "auth_family",
+    metadata,
+    sa.Column("id", _uuid(), primary_key=True),
+    sa.Column("user_id", _uuid(), sa.ForeignKey("user_account.id", ondelete="CASCADE"), nullable=False),
+    sa.Column("device_id", sa.Text, sa.ForeignKey("device.id", ondelete="CASCADE"), nullable=False),
+    sa.Column("started_at", _moment(), nullable=False),
+    sa.Column("expires_at", _moment(), nullable=False, comment="Grows with each refresh"),
+    sa.Column("revoked_at", _moment()),
+    sa.Column("revoked_for", sa.Text, comment="LOGOUT, REUSE or DEVICE"),
+    sa.Index("ix_auth_family_user_id", "user_id"),
+    sa.Index("ix_auth_family_device_id", "device_id"),
+    comment="One log-in and all refresh tokens that descend from it",
+)
+
+refresh_token = sa.Table(
+    "refresh_token",
+    metadata,
+    sa.Column("hash", sa.LargeBinary, primary_key=True, comment="SHA-256; the token itself is kept nowhere"),
+    sa.Column("family_id", _uuid(), sa.ForeignKey("auth_family.id", ondelete="CASCADE"), nullable=False),
+    sa.Column("issued_at", _moment(), nullable=False),
+    sa.Column("used_at", _moment()),
+    sa.Column("successor", sa.LargeBinary, comment="Hash of the token that replaced it"),
+    sa.Index("ix_refresh_token_family_id", "family_id"),
+)
+
+login_failure = sa.Table(
+    "login_failure",
+    metadata,
+    sa.Column("id", sa.BigInteger, sa.Identity(), primary_key=True),
+    sa.Column("key", sa.LargeBinary, nullable=False, comment="SHA-256 of what is limited"),
+    sa.Column("at", _moment(), nullable=False),
+    sa.Index("ix_login_failure_key_at", "key", "at"),
+    sa.Index("ix_login_failure_at", "at"),
+)
+
+audit_entry = sa.Table(
+    "audit_entry",
+    metadata,
+    sa.Column("id", sa.BigInteger, sa.Identity(), primary_key=True),
+    sa.Column("at", _moment(), nullable=False),
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("user_id", _uuid()),
+    sa.Column("device_id", sa.Text),
+    sa.Column("area", sa.Text),
+    sa.Column("detail", pg.JSONB, nullable=False, server_default=sa.text("'{}'")),
+    sa.Index("ix_audit_entry_at", "at", postgresql_using="brin"),
+    sa.Index("ix_audit_entry_user_id_at", "user_id", "at"),
+    comment="Who did what beside the records; insert-only",
+)
+
+INSERT_ONLY = (
+    """CREATE OR REPLACE FUNCTION refuse_change() RETURNS trigger LANGUAGE plpgsql AS
+    $$ BEGIN RAISE EXCEPTION 'table % is insert-only', TG_TABLE_NAME; END $$""",
+    """CREATE OR REPLACE TRIGGER audit_entry_insert_only BEFORE UPDATE OR DELETE OR TRUNCATE ON audit_entry
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_change()""",
+)
+"""What a migration runs after it made `audit_entry`; `create_all` does so by itself."""
+
+for _statement in INSERT_ONLY:
+    sa.event.listen(audit_entry, "after_create", sa.DDL(_statement.replace("%", "%%")))  # type: ignore[no-untyped-call]

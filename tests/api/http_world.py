@@ -1,0 +1,206 @@
+"""A small schema, a database with accounts, and a real server around them, for the tests of the edge."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import orjson
+import strawberry
+import uvicorn
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import create_async_engine
+from starlette.applications import Starlette
+from strawberry import Info
+from strawberry.scalars import JSON
+
+from api.accounts import create_user
+from api.accounts_graphql import AccountMutation, AccountQuery
+from api.app import build
+from api.context import RequestContext
+from api.limits import Limits
+from api.server import config
+from api.settings import Settings, engine_url
+from schema import accounts as tables
+from schema.actor import Role
+from schema.metadata import metadata
+from schema.problems import Problem, Refused
+
+PASSWORD = "right horse"
+AREAS = (("220000", "吉林省", "province"), ("220102", "南关区", "county"), ("110000", "北京市", "province"))
+
+
+@strawberry.type
+class Node:
+    name: str = "node"
+
+    @strawberry.field
+    def node(self) -> Node:
+        return Node()
+
+    @strawberry.field
+    def secret(self) -> str:
+        raise RuntimeError("quotes 13800138000")
+
+
+@strawberry.type
+class Query(AccountQuery):
+    @strawberry.field
+    def hello(self) -> str:
+        return "hello"
+
+    @strawberry.field
+    def node(self) -> Node:
+        return Node()
+
+    @strawberry.field
+    def echo(self, value: str) -> str:
+        return value
+
+    @strawberry.field
+    def json(self, value: JSON) -> JSON:
+        return value
+
+    @strawberry.field
+    def boom(self) -> str | None:
+        raise RuntimeError("quotes 13800138000")
+
+    @strawberry.field
+    def refused(self) -> str | None:
+        raise Refused(Problem("FIRST", "First reason.", "phone"), Problem("SECOND", "Second reason."))
+
+    @strawberry.field
+    def fragment(self) -> JSON:
+        return orjson.Fragment(b'{"as":"is"}')  # type: ignore[return-value]
+
+    @strawberry.field
+    def large(self) -> str:
+        return "0123456789" * 1000
+
+
+@strawberry.type
+class Mutation(AccountMutation):
+    @strawberry.mutation
+    def touch(self) -> bool:
+        return True
+
+
+@strawberry.type
+class Subscription:
+    @strawberry.subscription
+    async def wake(self, info: Info[RequestContext, None]) -> AsyncGenerator[str, None]:
+        info.context.signed_in()
+        yield "RESYNC"
+        await asyncio.Event().wait()
+
+    @strawberry.subscription
+    async def broken(self) -> AsyncGenerator[str, None]:
+        yield "RESYNC"
+        raise RuntimeError("lost the feed")
+
+
+SCHEMA = strawberry.Schema(Query, Mutation, Subscription)
+
+
+@dataclass
+class World:
+    app: Starlette
+    client: httpx.AsyncClient
+    url: str
+    server: uvicorn.Server
+
+    async def ask(self, query: str, variables: dict[str, Any] | None = None, token: str | None = None, **headers: str) -> dict[str, Any]:
+        if token:
+            headers["Authorization"] = f"Bearer {token}"
+        answer = await self.client.post("/graphql", json={"query": query, "variables": variables}, headers=headers)
+        found: dict[str, Any] = answer.json()
+        return found
+
+    async def scalar(self, statement: str, **values: Any) -> Any:
+        async with self.app.state.database.engine.connect() as connection:
+            return await connection.scalar(text(statement), values)
+
+    async def execute(self, statement: str, **values: Any) -> None:
+        async with self.app.state.database.engine.begin() as connection:
+            await connection.execute(text(statement), values)
+
+
+async def prepare(url: str) -> None:
+    """Tables of accounts, a few areas, and people: boss (supervisor of Jilin), ins (inspector of 220102), demo, gone."""
+    engine = create_async_engine(engine_url(url))
+    async with engine.begin() as connection:
+        mine = [table for table in metadata.sorted_tables if table.name in vars(tables)]
+        await connection.run_sync(metadata.create_all, tables=mine)
+        await connection.execute(text("CREATE TABLE IF NOT EXISTS area (code text PRIMARY KEY, name text, level text)"))
+        await connection.execute(text("DELETE FROM area"))
+        await connection.execute(text(await _insert_area(connection)), [{"code": c, "name": n, "level": v} for c, n, v in AREAS])
+        for name, role, grants in (
+            ("boss", Role.SUPERVISOR, ["220000"]),
+            ("ins", Role.INSPECTOR, ["220102", "enterprise:7"]),
+            ("nation", Role.CDC, ["000000"]),
+        ):
+            await create_user(connection, name, PASSWORD, role, grants)
+        await create_user(connection, "demo", PASSWORD, Role.ADMIN, [], demo=True)
+        await create_user(connection, "gone", PASSWORD, Role.INSPECTOR, ["220102"])
+        await connection.execute(text("UPDATE user_account SET active = false WHERE username = 'gone'"))
+    await engine.dispose()
+
+
+async def _insert_area(connection: Any) -> str:
+    """Fills what other columns the real table wants."""
+    known = set(await connection.scalars(text("SELECT column_name FROM information_schema.columns WHERE table_name = 'area'")))
+    wanted = {
+        "full_name": ":name",
+        "tree": "'division'",
+        "valid_from": "'1980-01-01'",
+        "chain": "ARRAY[CAST(:code AS text)]",
+        "source": "'test'",
+    }
+    more = {name: value for name, value in wanted.items() if name in known}
+    names = ", ".join(["code", "name", "level", *more])
+    return f"INSERT INTO area ({names}) VALUES ({', '.join([':code', ':name', ':level', *more.values()])})"
+
+
+@asynccontextmanager
+async def serving(url: str, data: Path, *, limits: Limits | None = None, **choices: Any) -> AsyncIterator[World]:
+    settings = Settings(database_url=url, data=data, **choices)
+    app = build(settings, SCHEMA, limits=limits)
+    server = uvicorn.Server(config(app, settings))
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        address = f"http://127.0.0.1:{listening.getsockname()[1]}"
+        task = asyncio.create_task(server._serve([listening]))
+        while not server.started:
+            await asyncio.sleep(0.01)
+            assert not task.done(), task
+        async with httpx.AsyncClient(base_url=address, timeout=20) as client:
+            yield World(app, client, address, server)
+        server.should_exit = True
+        await task
+
+
+LOGIN = """mutation($username: String!, $password: String!, $device: DeviceInput!) {
+  login(username: $username, password: $password, device: $device) {
+    accessToken refreshToken expiresAt user { id username role areas { code name } } } }"""
+REFRESH = "mutation($token: String!) { refresh(refreshToken: $token) { accessToken refreshToken } }"
+
+
+async def login(world: World, username: str = "boss", password: str = PASSWORD, device: str = "device-1") -> dict[str, Any]:
+    """The whole answer."""
+    return await world.ask(LOGIN, {"username": username, "password": password, "device": {"id": device}})
+
+
+async def session(world: World, username: str = "boss", device: str = "device-1") -> dict[str, Any]:
+    answer = await login(world, username, device=device)
+    found: dict[str, Any] = answer["data"]["login"]
+    return found
+
+
+def code(answer: dict[str, Any]) -> str:
+    found: str = answer["errors"][0]["extensions"]["code"]
+    return found
