@@ -15,6 +15,8 @@ from itertools import groupby
 from math import hypot
 from random import Random
 
+from api import demo_words as words
+from api.demo_words import INDUSTRIES, Industry
 from geo.coordinates import Datum, Position, from_wgs84
 from schema.base import Document
 from schema.identifiers import CREDIT_CODE_ALPHABET
@@ -70,9 +72,7 @@ def arrange(counties: Sequence[CountyRow], townships: Sequence[TownshipRow]) -> 
     """
     known = {county.code: county for county in counties}
     ordered = sorted((row for row in townships if row.county in known), key=lambda row: (row.county, row.code))
-    shared = [
-        place for code, rows in groupby(ordered, key=lambda row: row.county) for place in _share_out(known[code], list(rows))
-    ]
+    shared = [place for code, rows in groupby(ordered, key=lambda row: row.county) for place in _share_out(known[code], list(rows))]
     return tuple(sorted(shared, key=lambda township: township.code))
 
 
@@ -89,11 +89,15 @@ def _centres(points: Sequence[Position | None], spots: Sequence[Position]) -> li
     taken = [point for point in points if point is not None]
     centres: list[Position] = []
     for point in points:
+        centre = point or _farthest(spots, taken)
         if point is None:
-            point = max(spots, key=lambda spot: min((_apart(spot, other) for other in taken), default=0.0), default=(0.0, 0.0))
-            taken.append(point)
-        centres.append(point)
+            taken.append(centre)
+        centres.append(centre)
     return centres
+
+
+def _farthest(spots: Sequence[Position], taken: Sequence[Position]) -> Position:
+    return max(spots, key=lambda spot: min((_apart(spot, other) for other in taken), default=0.0), default=(0.0, 0.0))
 
 
 def _apart(one: Position, other: Position) -> float:
@@ -101,56 +105,9 @@ def _apart(one: Position, other: Position) -> float:
     return hypot((one[0] - other[0]) * 0.72, one[1] - other[1])
 
 
-@dataclass(frozen=True)
-class Industry:
-    """A GB/T 4754-2017 class with the hazards that its demo enterprises have; shares are invented."""
-
-    code: str
-    trade: str
-    severe: bool
-    share: int
-    hazards: tuple[str, ...]
-    workplaces: tuple[str, ...]
-
-
-INDUSTRIES = (
-    Industry("0610", "煤矿", True, 3, ("DUST-SILICA", "DUST-COAL", "PHYS-NOISE", "CHEM-CO", "CHEM-H2S"), ("综采工作面", "掘进工作面", "选煤楼")),
-    Industry("0921", "金矿", True, 2, ("DUST-SILICA", "PHYS-NOISE", "CHEM-CYANIDES", "PHYS-VIBRATION"), ("凿岩巷道", "破碎间", "氰化车间")),
-    Industry("1011", "石灰石矿", True, 3, ("DUST-LIMESTONE", "DUST-SILICA", "PHYS-NOISE"), ("采场", "破碎站")),
-    Industry("1012", "花岗石矿", True, 3, ("DUST-SILICA", "PHYS-NOISE", "PHYS-VIBRATION"), ("采场", "荒料加工区")),
-    Industry("1013", "耐火土石矿", True, 1, ("DUST-SILICA", "PHYS-NOISE"), ("采场", "破碎间")),
-    Industry("1019", "石英砂矿", True, 3, ("DUST-SILICA", "PHYS-NOISE"), ("采场", "筛分间")),
-    Industry("1922", "箱包", True, 2, ("CHEM-BENZENE", "CHEM-TOLUENE", "CHEM-N-HEXANE", "PHYS-NOISE"), ("刷胶工段", "缝制车间")),
-    Industry("1952", "皮鞋", True, 2, ("CHEM-BENZENE", "CHEM-TOLUENE", "CHEM-N-HEXANE", "PHYS-NOISE"), ("刷胶工段", "成型车间")),
-    Industry("2011", "锯材", False, 6, ("DUST-WOOD", "PHYS-NOISE"), ("锯切车间", "干燥窑")),
-    Industry("2021", "胶合板", True, 4, ("DUST-WOOD", "CHEM-FORMALDEHYDE", "PHYS-NOISE"), ("旋切车间", "热压车间", "砂光车间")),
-    Industry("2110", "木质家具", True, 7, ("DUST-WOOD", "CHEM-BENZENE", "CHEM-XYLENE", "CHEM-FORMALDEHYDE", "PHYS-NOISE"), ("木工车间", "喷漆房")),
-    Industry("2521", "炼焦", True, 1, ("CHEM-COKE-OVEN", "DUST-COAL", "CHEM-CO", "PHYS-HEAT", "PHYS-NOISE"), ("焦炉炉顶", "备煤车间")),
-    Industry("2614", "有机化工", True, 4, ("CHEM-BENZENE", "CHEM-METHANOL", "CHEM-ANILINE", "PHYS-NOISE"), ("合成装置区", "罐区")),
-    Industry("3011", "水泥", True, 4, ("DUST-CEMENT", "DUST-SILICA", "PHYS-NOISE", "PHYS-HEAT", "CHEM-CO"), ("生料磨", "回转窑", "包装车间")),
-    Industry("3032", "石材", True, 6, ("DUST-SILICA", "PHYS-NOISE"), ("切割车间", "磨光车间")),
-    Industry("3071", "建筑陶瓷", True, 2, ("DUST-SILICA", "PHYS-NOISE", "PHYS-HEAT"), ("成型车间", "窑炉")),
-    Industry("3089", "耐火材料", True, 2, ("DUST-SILICA", "PHYS-NOISE", "PHYS-HEAT"), ("配料车间", "压制车间")),
-    Industry("3110", "炼铁", True, 1, ("DUST-SILICA", "CHEM-CO", "PHYS-HEAT", "PHYS-NOISE"), ("高炉", "烧结车间")),
-    Industry("3120", "炼钢", True, 1, ("DUST-OTHER", "CHEM-CO", "PHYS-HEAT", "PHYS-NOISE"), ("转炉", "连铸车间")),
-    Industry("3140", "铁合金", True, 1, ("CHEM-MANGANESE", "CHEM-CO", "PHYS-HEAT", "PHYS-NOISE"), ("电炉", "破碎间")),
-    Industry("3212", "铅锌冶炼", True, 1, ("CHEM-LEAD", "CHEM-SO2", "CHEM-CADMIUM", "PHYS-HEAT"), ("熔炼车间", "电解车间")),
-    Industry("3611", "汽车整车", True, 2, ("DUST-WELDING", "CHEM-XYLENE", "CHEM-MANGANESE", "PHYS-NOISE"), ("焊装车间", "涂装车间", "总装车间")),
-    Industry("3670", "汽车零部件", True, 20, ("DUST-WELDING", "DUST-GRINDING", "CHEM-MANGANESE", "PHYS-NOISE"), ("焊接车间", "机加车间", "铸造车间")),
-    Industry("3843", "铅蓄电池", True, 1, ("CHEM-LEAD", "CHEM-SULFURIC-ACID", "PHYS-NOISE"), ("铸板车间", "化成车间")),
-    Industry("3841", "锂电池", False, 1, ("DUST-GRAPHITE", "CHEM-DICHLOROMETHANE", "PHYS-NOISE"), ("涂布车间", "注液车间")),
-)
-_BRANDS = ("松原野", "白桦", "长岭", "春融", "雪原", "江畔", "青松", "红旗岗", "北辰", "沃野", "金穗", "瑞雪", "云杉", "鹿鸣", "冰城外", "天池边")
-_BRANDS_TOO = ("恒达", "顺成", "永固", "新源", "宏图", "瑞丰", "正泰来", "百川", "中和", "启明", "安泰", "同心", "万象", "兴隆", "嘉禾", "远航")
-_SURNAMES = "甲乙丙丁戊己庚辛"
-_OFFICERS: Mapping[str, list[str]] = {"220102": ["inspector1", "inspector2"], "220103": ["demo-officer", "inspector3"]}
-_CHECKS = ("管理机构与制度", "职业卫生培训", "建设项目三同时", "危害项目申报", "监测检测评价", "告知与警示标识", "防护设施与用品", "职业健康监护", "病人处置")
-_FAULTS = ("除尘设施未正常运行", "未公布检测结果", "警示标识缺失", "接害人员未全部体检", "未按期申报危害项目", "未配发防尘口罩", "培训记录不全", "高毒区无红色警示线")
 _STATUSES = ("OPERATING",) * 57 + ("SUSPENDED",) * 4 + ("CLOSED",) * 2 + ("WITHDRAWN",)
 _CLASSES = (None,) + ("JIA",) * 8 + ("YI",) * 5 + ("BING",) * 2
 _DATUMS = (Datum.GCJ02,) * 3 + (Datum.CGCS2000,) + (Datum.WGS84,) * 12
-# Floor, span and label of the head counts by 国统字〔2017〕213号; shares are invented.
-_SIZES = ((3, 17, "MICRO"),) * 14 + ((20, 120, "SMALL"),) * 13 + ((140, 160, "SMALL"),) * 2 + ((300, 700, "MEDIUM"),) * 2 + ((1000, 4000, "LARGE"),)
 _ORGANISATION_WEIGHTS = (3, 7, 9, 10, 5, 8, 4, 2)
 _CREDIT_WEIGHTS = tuple(pow(3, position, 31) for position in range(17))
 _CODES = 31**6
@@ -226,6 +183,17 @@ class _Stand:
     shown: Mapping[Datum, Position]
 
 
+@dataclass(frozen=True, slots=True)
+class _Subject:
+    """An enterprise on which details are hung, and the lists that take them."""
+
+    enterprise: Document
+    index: int
+    industry: Industry
+    stand: _Stand
+    into: dict[str, list[Document]]
+
+
 class Demo:
     """The invented province: people and sites first, then blocks of enterprises."""
 
@@ -262,14 +230,15 @@ class Demo:
     def _enterprise(self, index: int, bits: int, details: dict[str, list[Document]]) -> Document:
         stand = self._wheel[bits & 8191]
         industry, hazards = _industries()[bits >> 13 & 1023]
-        floor, span, size = _SIZES[bits >> 23 & 31]
+        floor, span, size = words.SIZES[bits >> 23 & 31]
         employees = floor + (bits >> 28 & 4095) * span // 4096
         contract = (bits >> 40 & 63) * employees >> 9
         township = stand.township
-        surname = _SURNAMES[bits >> 46 & 7]
+        surname = words.SURNAMES[bits >> 46 & 7]
+        brand = words.BRANDS[bits >> 49 & 15] + words.SECOND_BRANDS[bits >> 53 & 15]
         document = {
             "id": self.enterprise_id(index),
-            "name": f"演示{township.county_name}{_BRANDS[bits >> 49 & 15]}{_BRANDS_TOO[bits >> 53 & 15]}{industry.trade}有限公司",
+            "name": f"演示{township.county_name}{brand}{industry.trade}有限公司",
             "credit_code": self.credit_code(township.county, index),
             "area_code": township.code,
             "address": f"{township.name}演示路{1 + (bits >> 57 & 1023)}号",
@@ -294,7 +263,7 @@ class Demo:
             "remark": _REMARK,
         }
         if not bits >> 180 & 7:
-            self._detail(document, index, industry, stand, bits >> 183, details)
+            self._detail(_Subject(document, index, industry, stand, details), bits >> 183)
         return document
 
     @cached_property
@@ -308,25 +277,21 @@ class Demo:
 
     # --- what hangs on an enterprise ---------------------------------------------------------------------------------
 
-    def _detail(
-        self, enterprise: Document, index: int, industry: Industry, stand: _Stand, bits: int, details: dict[str, list[Document]]
-    ) -> None:
-        for at, name in enumerate(industry.workplaces[: 1 + bits % 3]):
-            self._workplace(enterprise, index, index * 4 + at, name, bits >> 2, details)
+    def _detail(self, subject: _Subject, bits: int) -> None:
+        for at, name in enumerate(subject.industry.workplaces[: 1 + bits % 3]):
+            self._workplace(subject, subject.index * 4 + at, name, bits >> 2)
         if bits >> 30 & 3 == 0:
-            self._inspection(enterprise, index, stand, bits >> 32, details)
-        if stand.covered and bits >> 50 & 1:
-            details["patrol"].append(self._patrol(enterprise, index, stand, bits >> 51))
+            self._inspection(subject, bits >> 32)
+        if subject.stand.covered and bits >> 50 & 1:
+            subject.into["patrol"].append(self._patrol(subject, bits >> 51))
 
-    def _workplace(
-        self, enterprise: Document, index: int, number: int, name: str, bits: int, details: dict[str, list[Document]]
-    ) -> None:
-        workplace_id = _identifier(self._keys["workplace"], index, number)
+    def _workplace(self, subject: _Subject, number: int, name: str, bits: int) -> None:
+        workplace_id = _identifier(self._keys["workplace"], subject.index, number)
         required = 2 + (bits & 7)
-        details["workplace"].append(
+        subject.into["workplace"].append(
             {
                 "id": workplace_id,
-                "enterprise_id": enterprise["id"],
+                "enterprise_id": subject.enterprise["id"],
                 "name": name,
                 "process": None,
                 "posts": 1 + (bits >> 3 & 7),
@@ -335,41 +300,23 @@ class Demo:
                 "remark": _REMARK,
             }
         )
-        for at, factor in enumerate(enterprise["hazards"][: 1 + (bits >> 7 & 1)]):
-            details["exposure"].append(self._exposure(enterprise, workplace_id, index, number * 8 + at, factor, bits >> 8))
+        for at, factor in enumerate(subject.enterprise["hazards"][: 1 + (bits >> 7 & 1)]):
+            exposure_id = _identifier(self._keys["exposure"], subject.index, number * 8 + at)
+            subject.into["exposure"].append(_exposure(subject.enterprise, exposure_id, workplace_id, factor, bits >> 8))
 
-    def _exposure(self, enterprise: Document, workplace_id: str, index: int, number: int, factor: str, bits: int) -> Document:
-        tested = enterprise["tested_on"]
-        points = 1 + (bits & 7)
-        return {
-            "id": _identifier(self._keys["exposure"], index, number),
-            "workplace_id": workplace_id,
-            "factor_code": factor,
-            "factor_name": None,
-            "workers": enterprise["exposed_workers"] // 2,
-            "contract_workers": 0,
-            "tested_on": tested,
-            "points_tested": points if tested else None,
-            "points_exceeded": min(points, bits >> 3 & 1) if tested else None,
-        }
-
-    def _inspection(self, enterprise: Document, index: int, stand: _Stand, bits: int, details: dict[str, list[Document]]) -> None:
-        ago = 5 + (bits & 255)
-        faulty = bool(bits >> 8 & 3)
-        inspection_id = _identifier(self._keys["inspection"], index, index)
-        details["inspection"].append(
+    def _inspection(self, subject: _Subject, bits: int) -> None:
+        ago, fault, faulty = 5 + (bits & 255), bits & 7, bool(bits >> 8 & 3)
+        inspection_id = _identifier(self._keys["inspection"], subject.index, subject.index)
+        subject.into["inspection"].append(
             {
                 "id": inspection_id,
-                "enterprise_id": enterprise["id"],
+                "enterprise_id": subject.enterprise["id"],
                 "kind": ("ROUTINE", "DOUBLE_RANDOM", "SPECIAL", "RECHECK")[bits >> 10 & 3],
                 "state": "SIGNED",
                 "inspected_at": _moment(ago, bits >> 12 & 511),
-                "officers": list(_OFFICERS.get(stand.township.county, ["demo-officer", "demo-officer-too"])),
-                "location": _position(stand, _mix(bits)),
-                "checklist": [
-                    {"id": str(at), "item": item, "result": "NO" if faulty and at == bits & 7 else "YES", "note": None}
-                    for at, item in enumerate(_CHECKS)
-                ],
+                "officers": list(words.OFFICERS.get(subject.stand.township.county, words.OTHER_OFFICERS)),
+                "location": _position(subject.stand, _mix(bits)),
+                "checklist": _checklist(fault if faulty else None),
                 "measurements": None,
                 "result": "CORRECTED" if faulty else "NO_PROBLEM",
                 "document_number": None,
@@ -378,18 +325,18 @@ class Demo:
             }
         )
         if faulty:
-            details["finding"].append(self._finding(enterprise["id"], inspection_id, index, ago, bits & 7))
+            subject.into["finding"].append(self._finding(subject, inspection_id, ago, fault))
 
-    def _finding(self, enterprise_id: str, inspection_id: str, index: int, ago: int, fault: int) -> Document:
+    def _finding(self, subject: _Subject, inspection_id: str, ago: int, fault: int) -> Document:
         return {
-            "id": _identifier(self._keys["finding"], index, index),
-            "enterprise_id": enterprise_id,
+            "id": _identifier(self._keys["finding"], subject.index, subject.index),
+            "enterprise_id": subject.enterprise["id"],
             "inspection_id": inspection_id,
             "patrol_id": None,
             "source": "INSPECTION",
             "severity": ("MINOR", "MINOR", "MAJOR", "SEVERE")[fault & 3],
             "state": "OPEN",
-            "description": _FAULTS[fault],
+            "description": words.FAULTS[fault],
             "law_article": None,
             "responsible": "演示责任人",
             "deadline_on": (TODAY + timedelta(days=30 - ago)).isoformat(),
@@ -398,18 +345,19 @@ class Demo:
             "evidence": None,
         }
 
-    def _patrol(self, enterprise: Document, index: int, stand: _Stand, bits: int) -> Document:
+    def _patrol(self, subject: _Subject, bits: int) -> Document:
+        in_place = bool(bits >> 16 & 3)
         return {
-            "id": _identifier(self._keys["patrol"], index, index),
-            "enterprise_id": enterprise["id"],
-            "coordinator_id": self._coordinator_id(stand.township),
+            "id": _identifier(self._keys["patrol"], subject.index, subject.index),
+            "enterprise_id": subject.enterprise["id"],
+            "coordinator_id": self._coordinator_id(subject.stand.township),
             "state": "REPORTED",
             "patrolled_at": _moment(bits & 127, bits >> 7 & 511),
-            "location": _position(stand, _mix(bits)),
-            "declared": enterprise["declared_on"] is not None,
-            "signs_in_place": bool(bits >> 16 & 3),
+            "location": _position(subject.stand, _mix(bits)),
+            "declared": subject.enterprise["declared_on"] is not None,
+            "signs_in_place": in_place,
             "protection_worn": bool(bits >> 18 & 3),
-            "lead": None if bits >> 16 & 3 else "警示标识不全，请核实",
+            "lead": None if in_place else "警示标识不全，请核实",
             "evidence": None,
             "feedback": None,
         }
@@ -461,7 +409,7 @@ class Demo:
         state, bits = self._state(township), self._draw(township, 3)
         return {
             "id": self._coordinator_id(township),
-            "name": f"演示协管员{_SURNAMES[bits & 7]}某",
+            "name": f"演示协管员{words.SURNAMES[bits & 7]}某",
             "area_code": township.code,
             "phone": f"000-{bits >> 3 & 0x3FFFFFF:08d}",
             "employer": f"演示{township.name}卫生院",
@@ -517,10 +465,8 @@ class Demo:
 
     def _patients(self, township: Township) -> Iterator[Document]:
         bits = self._draw(township, 10)
-        if township.code in self._burdened:
-            count = 100 + bits % 60
-        else:
-            count = 1 + bits % 40 if bits >> 8 & 7 == 0 else 0
+        few = 1 + bits % 40 if bits >> 8 & 7 == 0 else 0
+        count = 100 + bits % 60 if township.code in self._burdened else few
         site = self.site_id(township) if self._has_station(township) else None
         return (self._patient(township, number, site) for number in range(count))
 
@@ -548,6 +494,25 @@ class Demo:
 
 _DETAILS = ("workplace", "exposure", "inspection", "finding", "patrol")
 _PEOPLE = ("coordinator", "rehab_site", "patient")
+
+
+def _exposure(enterprise: Document, exposure_id: str, workplace_id: str, factor: str, bits: int) -> Document:
+    tested, points = enterprise["tested_on"], 1 + (bits & 7)
+    return {
+        "id": exposure_id,
+        "workplace_id": workplace_id,
+        "factor_code": factor,
+        "factor_name": None,
+        "workers": enterprise["exposed_workers"] // 2,
+        "contract_workers": 0,
+        "tested_on": tested,
+        "points_tested": points if tested else None,
+        "points_exceeded": bits >> 3 & 1 if tested else None,
+    }
+
+
+def _checklist(fault: int | None) -> list[Document]:
+    return [{"id": str(at), "item": item, "result": "NO" if at == fault else "YES", "note": None} for at, item in enumerate(words.CHECKS)]
 
 
 @cache

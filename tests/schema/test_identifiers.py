@@ -64,7 +64,9 @@ def test_alphabet_leaves_out_the_letters_that_look_like_others() -> None:
     assert set(string.ascii_uppercase + string.digits) - set(CREDIT_CODE_ALPHABET) == set("IOSVZ")
 
 
-@pytest.mark.parametrize(("first8", "check"), [("MA000000", None), ("80210043", "3"), ("67395965", "4"), ("00000000", "0"), ("00000001", "9")])
+@pytest.mark.parametrize(
+    ("first8", "check"), [("MA000000", None), ("80210043", "3"), ("67395965", "4"), ("00000000", "0"), ("00000001", "9")]
+)
 def test_organisation_check(first8: str, check: str | None) -> None:
     found = organisation_check(first8)
     assert found in "0123456789X"

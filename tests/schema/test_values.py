@@ -162,8 +162,9 @@ def test_tags_are_a_sorted_set() -> None:
 
 def test_items_have_ids_of_their_own() -> None:
     assert canonical(column(Kind.ITEMS), [{"id": "b", "x": 1}, {"id": "a"}]) == [{"id": "b", "x": 1}, {"id": "a"}]
-    for value in ([{"x": 1}], [{"id": "a"}, {"id": "a"}], [{"id": ""}], [{"id": 1}], ["a"], {}):
-        refused(Kind.ITEMS, value)
+    bad: Any
+    for bad in ([{"x": 1}], [{"id": "a"}, {"id": "a"}], [{"id": ""}], [{"id": 1}], ["a"], {}):
+        refused(Kind.ITEMS, bad)
 
 
 def test_json_has_a_depth_and_no_infinities() -> None:
@@ -192,7 +193,16 @@ def test_a_position_is_kept_as_received() -> None:
 
 @pytest.mark.parametrize(
     "change",
-    [{"datum": None}, {"datum": "WGS-84"}, {"lon": 181}, {"lat": "43.9"}, {"lat": 91}, {"lon": True}, {"accuracy": -1}, {"lon": float("nan")}],
+    [
+        {"datum": None},
+        {"datum": "WGS-84"},
+        {"lon": 181},
+        {"lat": "43.9"},
+        {"lat": 91},
+        {"lon": True},
+        {"accuracy": -1},
+        {"lon": float("nan")},
+    ],
 )
 def test_positions_without_datum_or_place_are_refused(change: dict[str, Any]) -> None:
     refused(Kind.POSITION, {**POSITION, **change})
