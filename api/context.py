@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 
 from api.accounts import Accounts
 from api.database import Database
 from api.settings import Settings
 from schema.actor import Actor
 from schema.problems import Problem, Refused
+from sync.wake import WakeHub
 
 NOBODY = Problem("UNAUTHENTICATED", "Sign in first.")
 
@@ -27,6 +30,8 @@ class RequestContext:
     token: str | None = None
     refusal: Problem | None = None
     expires_at: float = 0.0  # of the access token, seconds since 1970
+    hub: WakeHub | None = None  # None while the app is not running
+    rows: Mapping[str, list[Any]] = field(default_factory=dict)  # rows of a push by variable, as they came
 
     def signed_in(self) -> Actor:
         """Raises Refused: UNAUTHENTICATED, TOKEN_EXPIRED or TOKEN_INVALID."""

@@ -130,7 +130,7 @@ SYSTEM_COLUMNS = (
 )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Record:
     """A register of the field (台账/个案): everything that is derived starts here."""
 

@@ -47,6 +47,7 @@ class Refusal:
     sent: Document
     outcomes: Sequence[Outcome] = ()
     problems: Sequence[Problem] = ()
+    rivals: frozenset[str] = frozenset()  # the users on the other side
 
 
 def message(code: Code) -> str:
@@ -65,7 +66,7 @@ def _rows(actor: Actor, record: Record, refusal: Refusal, moment: Moment) -> lis
         "author_id": actor.user_id,
         "device_id": actor.device_id,
         "occurred_at": timestamp(moment.now),
-        "scopes": [f"user:{actor.user_id}", *_inbox(record, refusal.scopes)],
+        "scopes": _scopes(actor, record, refusal),
     }
     fields = [
         {
@@ -91,6 +92,11 @@ def _refused_row(problem: Problem, sent: Document) -> dict[str, Any]:
 def _system(moment: Moment) -> Document:
     at = timestamp(moment.now)
     return {"id": uuid7(moment.now), "revision": 1, "deleted": False, "created_at": at, "updated_at": at}
+
+
+def _scopes(actor: Actor, record: Record, refusal: Refusal) -> list[str]:
+    people = {actor.user_id} | (refusal.rivals if refusal.outcomes else frozenset())
+    return [*(f"user:{user_id}" for user_id in sorted(people)), *_inbox(record, refusal.scopes)]
 
 
 def _inbox(record: Record, scopes: Sequence[str]) -> list[str]:

@@ -67,20 +67,22 @@ async def shadows(
 
 
 HISTORY = sa.text(
-    "SELECT c.doc_id::text, c.revision, c.device_id, c.edited_at_ms, CAST(c.changes AS text)"
+    "SELECT c.doc_id::text, c.revision, c.user_id, c.device_id, c.edited_at_ms, CAST(c.changes AS text)"
     " FROM unnest(CAST(:ids AS uuid[]), CAST(:since AS integer[])) AS k(id, since)"
     " JOIN sync_change c ON c.record = :record AND c.doc_id = k.id AND c.revision > k.since ORDER BY c.doc_id, c.revision"
 )
 
 
-async def history(connection: AsyncConnection, record: Record, since: Mapping[str, int]) -> dict[str, list[Change]]:
-    """The accepted changes after a revision, oldest first, by document."""
+async def history(connection: AsyncConnection, record: Record, since: Mapping[str, int]) -> dict[str, tuple[list[Change], frozenset[str]]]:
+    """By document: the accepted changes after a revision, oldest first, and who made them."""
     result = await connection.execute(HISTORY, {"ids": list(since), "since": list(since.values()), "record": record.name})
-    found: dict[str, list[Change]] = {}
-    for doc_id, revision, device_id, edited_ms, changes in result:
-        parsed = None if changes is None else orjson.loads(changes)
-        found.setdefault(doc_id, []).append(Change(revision, device_id, edited_ms or 0, parsed))
-    return found
+    changes: dict[str, list[Change]] = {}
+    authors: dict[str, set[str]] = {}
+    for doc_id, revision, user_id, device_id, edited_ms, fields in result:
+        parsed = None if fields is None else orjson.loads(fields)
+        changes.setdefault(doc_id, []).append(Change(revision, device_id, edited_ms or 0, parsed))
+        authors.setdefault(doc_id, set()).add(user_id)
+    return {doc_id: (found, frozenset(authors[doc_id])) for doc_id, found in changes.items()}
 
 
 async def upsert(connection: AsyncConnection, record: Record, rows: Sequence[Document]) -> frozenset[str]:

@@ -25,6 +25,7 @@ from sync.normalise import normalise
 from sync.scoping import Sources, cascade, sources
 from sync.stamp import Stamp, edit_ms, is_repeat, parse_stamp
 
+_NO_HISTORY: tuple[Sequence[Change], frozenset[str]] = ((), frozenset())
 _ROUNDS = 4  # a row that meets a concurrent insert in each of them is refused, and kept
 BUSY = Problem("ROW_CONTENDED", "这条记录正被多处同时写入，请稍后再试")
 UNSEEN = Problem("NOT_IN_SCOPE", "这条记录不在您的管辖范围内，或不存在")
@@ -34,10 +35,14 @@ TWICE = Problem("DUPLICATE_IN_BATCH", "同一批次中同一记录出现两次�
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """One row as it came: what the sender believes the server has (None: nothing) and what it should be. Values of any form."""
+    """One row as it came: what the sender believes the server has (None: nothing) and what it should be. Values of any form.
+
+    partial  `new` names what changes and nothing else: on the revision that it names, else on the master as it is.
+    """
 
     assumed: Document | None
     new: Document
+    partial: bool = False
 
 
 @dataclass(slots=True)
@@ -54,6 +59,8 @@ class Row:
     edit: Edit
     stamp: Stamp | None
     known: int = 0  # revision of the assumed master as it was sent
+    partial: bool = False
+    rivals: frozenset[str] = frozenset()  # who wrote what this row contests
     problems: tuple[Problem, ...] = ()
     outcomes: tuple[Outcome, ...] = ()
     before: Document | None = None
@@ -90,10 +97,14 @@ async def apply(
             break
     for row in waiting:
         row.refuse(BUSY)
-    refusals = [Refusal(row.id, row.scopes or row.scopes_before, row.sent, row.outcomes, row.problems) for row in rows if _said(row)]
+    refusals = [Refusal(row.id, _seen_scopes(row), row.sent, row.outcomes, row.problems, row.rivals) for row in rows if _said(row)]
     if refusals:
         await store.insert_conflicts(connection, conflict_rows(actor, record, refusals, moment))
     return rows
+
+
+def _seen_scopes(row: Row) -> tuple[str, ...]:
+    return (row.scopes or row.scopes_before) if row.visible else ()
 
 
 def _said(row: Row) -> bool:
@@ -107,9 +118,11 @@ def _prepare(actor: Actor, record: Record, sent: Sent, moment: Moment) -> Row:
     if stamp is not None and actor.device_id is not None and stamp.device_id != actor.device_id:
         stamp = None  # a counter of another device says nothing about this one
     device = actor.device_id or (stamp.device_id if stamp else None)
+    if sent.partial:
+        base = {}
     edit = Edit(base, mine, device, edit_ms(stamp, moment.offset_ms, moment.ms))
     row_id = mine.get("id") or str(sent.new.get("id", ""))
-    row = Row(row_id, sent.new, edit, stamp, _revision(base))
+    row = Row(row_id, sent.new, edit, stamp, known=_revision(base), partial=sent.partial)
     if not mine.get("id") and not problems:
         problems.append(Problem("ID_MISSING", "缺少记录编号 id（UUIDv7）", "id"))
     row.problems = tuple(problems)
@@ -144,6 +157,8 @@ async def _load(connection: AsyncConnection, actor: Actor, record: Record, rows:
         row.before, row.scopes_before = masters.get(row.id, (None, ()))
         row.after, row.scopes = row.before, row.scopes_before
         row.visible = row.before is None or (record.may(actor.role, Verb.READ) and not granted.isdisjoint(row.scopes_before))
+        if row.partial and row.before and not row.edit.mine.get("revision"):
+            row.edit.mine["revision"] = _revision(row.before)
         shadow = shadows.get((row.edit.device_id, row.id))
         if shadow is not None:
             row.repeat = is_repeat(row.stamp, shadow.counter)
@@ -165,7 +180,7 @@ async def _merge(connection: AsyncConnection, actor: Actor, record: Record, rows
     since = {row.id: row.known for row in candidates if contested(plan, row.before, row.edit)}
     history = await store.history(connection, record, since) if since else {}
     for row in candidates:
-        changes: Sequence[Change] = history.get(row.id, ())
+        changes, row.rivals = history.get(row.id, _NO_HISTORY)
         merged = merge(plan, row.before, row.edit, field_writes(changes, row.before) if row.before and changes else {})
         row.outcomes, row.changed, row.after = merged.outcomes, merged.changed, merged.document
         row.shadow = shadow_of(row.edit)

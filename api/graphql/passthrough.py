@@ -210,19 +210,19 @@ class Pull(Plan):
 
 @dataclass(frozen=True)
 class Rows:
-    """Documents that are already in memory, in JSON form and masked for their reader (None: a whole column is not known)."""
+    """Documents that are already in memory, in JSON form and masked for their reader; relations are null."""
 
+    record: Record
     documents: Sequence[Document]
 
     def complete(self, executor: Any, object_type: GraphQLObjectType, details: Any) -> list[Document]:
+        keys = {camel(column.name): column.name for column in self.record.all_columns}
         names = {name: sub[0].node.name.value for name, sub in selected(executor, object_type, details).items()}
-        if not self.documents:
-            return []
-        sources = {name: {camel(key): key for key in self.documents[0]}.get(field_name) for name, field_name in names.items()}
-        return [
-            {name: object_type.name if names[name] == "__typename" else document.get(key) if key else None for name, key in sources.items()}
-            for document in self.documents
-        ]
+        return [{name: self._value(document, object_type, field, keys) for name, field in names.items()} for document in self.documents]
+
+    @staticmethod
+    def _value(document: Document, object_type: GraphQLObjectType, field_name: str, keys: dict[str, str]) -> Any:
+        return object_type.name if field_name == "__typename" else document.get(keys.get(field_name, ""))
 
 
 class PassthroughExecutor(StrawberryGraphQLCoreExecutionContext):

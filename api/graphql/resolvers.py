@@ -1,0 +1,219 @@
+"""Queries and mutations of one record, derived: each is a small function around a plan or the write path."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import strawberry
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from api.context import RequestContext
+from api.graphql.names import camel, pascal, plural
+from api.graphql.passthrough import Connection, One, Pull, Rows
+from api.graphql.pushed import rows_of, values
+from api.graphql.select import Parameters, Reader, order_keys
+from api.graphql.types import CheckpointInput, RecordTypes
+from geo.scope import relevant
+from schema.actor import Actor, Role
+from schema.base import Document, Record, Verb
+from schema.problems import Problem, Refused
+from schema.registry import Registry
+from schema.values import canonical
+from sync.conflicts import message
+from sync.moment import Moment
+from sync.scoping import adopt
+from sync.token import decode, encode
+from sync.write import Row, Sent, apply
+
+MOST_PULLED = 5000
+MOST_PUSHED = 2000
+MOST_LISTED = 1000
+_TRIES = 3
+_AGAIN = ("40001", "40P01")  # serialization failure, deadlock: nothing was written, so try again
+_OWNED = frozenset({"id", "revision", "created_at", "updated_at"})  # a pull brings the server's values; they make no difference here
+
+Info = strawberry.Info[RequestContext, None]
+
+
+class Resolvers:
+    """What a record adds to Query and Mutation, by GraphQL name."""
+
+    def __init__(self, types: RecordTypes, registry: Registry) -> None:
+        self.types, self.record, self.registry = types, types.record, registry
+
+    def queries(self) -> dict[str, Any]:
+        record, types = self.record, self.types
+        found = {
+            camel(record.name): self._field(self.one, types.output | None, {"id": strawberry.ID}),
+            plural(record): self._field(
+                self.many,
+                types.connection,
+                {"filter": types.filter | None, "order_by": list[types.order] | None, "first": int, "after": str | None},
+                {"filter": None, "order_by": None, "first": 50, "after": None},
+            ),
+        }
+        if record.travels:
+            arguments = {"checkpoint": CheckpointInput | None, "limit": int}
+            found[f"pull{pascal(record.name)}"] = self._field(self.pull, types.pull, arguments, {"checkpoint": None})
+        return found
+
+    def mutations(self) -> dict[str, Any]:
+        name, types = pascal(self.record.name), self.types
+        found = {}
+        if self.record.travels:
+            found[f"push{name}"] = self._field(self.push, list[types.output], {"rows": list[types.push_row]})
+        if any(verbs & (Verb.CREATE | Verb.UPDATE) for verbs in self.record.access.values()):
+            found[f"save{name}"] = self._field(self.save, types.output, {"input": types.input})
+        if any(verbs & Verb.DELETE for verbs in self.record.access.values()):
+            found[f"delete{name}"] = self._field(self.delete, bool, {"id": strawberry.ID})
+        return found
+
+    def _field(self, resolve: Callable[..., Any], result: Any, arguments: dict[str, Any], defaults: dict[str, Any] | None = None) -> Any:
+        """A Strawberry field around `resolve(info, **arguments)`, its types known only now."""
+        names = list(arguments)
+        signature = ", ".join(["info", *(f"{name}=_defaults['{name}']" if name in (defaults or {}) else name for name in _ordered(names, defaults))])
+        passed = ", ".join(f"{name}={name}" for name in names)
+        scope: dict[str, Any] = {"_resolve": resolve, "_defaults": defaults or {}}
+        exec(f"async def resolver({signature}):\n    return await _resolve(info, {passed})", scope)  # noqa: S102 - names of declared arguments
+        resolver = scope["resolver"]
+        resolver.__annotations__ = {"info": Info, **arguments, "return": result}
+        return strawberry.field(resolver=resolver, description=f"{self.record.label}：{(resolve.__doc__ or '').strip()}")
+
+    async def one(self, info: Info, id: str) -> One:  # noqa: A002 - the argument's name in the schema
+        """按编号读取。"""
+        actor = self._reader(info)
+        return One(self.record, actor, self.registry, info.context.database.pool, _document_id(self.record, id))
+
+    async def many(self, info: Info, filter: Any, order_by: Any, first: int, after: str | None) -> Connection:  # noqa: A002
+        """筛选、排序、分页列出。"""
+        actor = self._reader(info)
+        _within("first", first, MOST_LISTED)
+        reader = Reader(actor, self.registry, "$1")
+        order = [(each.field.value, _descending(each)) for each in order_by or ()]
+        keys = order_keys(reader, self.record, order)
+        where = values(filter) if filter else None
+        return Connection(self.record, actor, self.registry, info.context.database.pool, where, keys, first, after)
+
+    async def pull(self, info: Info, checkpoint: Any, limit: int) -> Pull:
+        """拉取变更。"""
+        actor = self._reader(info)
+        _within("limit", limit, MOST_PULLED)
+        key, name = info.context.accounts.keys.checkpoint, self.record.name
+        state = decode(checkpoint.token, key, name) if checkpoint else None
+        scopes = relevant(actor.scopes, self.record, self.registry)
+        pool = info.context.database.pool
+        return Pull(self.record, actor, self.registry, pool, state, limit, lambda after: encode(after, key, name), scopes)
+
+    async def push(self, info: Info, rows: list[Any]) -> Rows:
+        """推送本地修改；回答服务器现状与所发不同的行。"""
+        actor = info.context.signed_in()
+        sent = rows_of(info, self.record, rows)
+        if len(sent) > MOST_PUSHED:
+            raise Refused(Problem("PUSH_TOO_LARGE", f"一次最多推送 {MOST_PUSHED} 行，收到 {len(sent)} 行", "rows"))
+        results = await self._write(info, actor, sent)
+        return Rows(self.record, [_answer(self.record, actor.role, row) for row in results if _differs(self.record, actor.role, row)])
+
+    async def save(self, info: Info, input: Any) -> One:  # noqa: A002
+        """保存：只改所列字段；带 revision 时发现他人同时修改即拒绝。"""
+        actor = info.context.signed_in()
+        rows = await self._write(info, actor, [Sent({}, values(input), partial=True)], strict=True)
+        return One(self.record, actor, self.registry, _Primary(info), rows[0].id)
+
+    async def delete(self, info: Info, id: str) -> bool:  # noqa: A002
+        """删除。"""
+        actor = info.context.signed_in()
+        row_id = _document_id(self.record, id)
+        rows = await self._write(info, actor, [Sent({}, {"id": row_id, "deleted": True}, partial=True)], strict=True, must_exist=True)
+        return bool(rows[0].changed)
+
+    def _reader(self, info: Info) -> Actor:
+        actor = info.context.signed_in()
+        if not self.record.may(actor.role, Verb.READ):
+            raise Refused(Problem("READ_FORBIDDEN", f"您的角色不能查看{self.record.label}"))
+        return actor
+
+    async def _write(self, info: Info, actor: Actor, sent: Sequence[Sent], *, strict: bool = False, must_exist: bool = False) -> list[Row]:
+        """Applies and commits; `strict` refuses the whole when anything was not simply taken."""
+        for attempt in range(_TRIES):
+            try:
+                async with info.context.database.engine.begin() as connection:
+                    rows = await self._apply(connection, info, actor, sent)
+                    if strict:
+                        _refuse_unless_taken(self.record, rows[0], must_exist=must_exist)
+                break
+            except DBAPIError as error:
+                if getattr(error.orig, "sqlstate", None) not in _AGAIN or attempt == _TRIES - 1:
+                    raise
+        if self.registry.children[self.record.name] or self.record.scope.parent:
+            async with info.context.database.engine.begin() as connection:
+                await adopt(connection, self.registry)
+        return rows
+
+    async def _apply(self, connection: AsyncConnection, info: Info, actor: Actor, sent: Sequence[Sent]) -> list[Row]:
+        moment = Moment(info.context.now)
+        return await apply(connection, actor, self.record, sent, moment=moment, registry=self.registry)
+
+
+class _Primary:
+    """Reads what was just written from where it was written: a standby may not have it yet."""
+
+    def __init__(self, info: Info) -> None:
+        self.database = info.context.database
+
+    async def fetchval(self, sql: str, *values: Any) -> Any:
+        async with self.database.engine.connect() as connection:
+            raw = await connection.get_raw_connection()
+            driver: Any = raw.driver_connection
+            return await driver.fetchval(sql, *values)
+
+
+def _ordered(names: Sequence[str], defaults: dict[str, Any] | None) -> list[str]:
+    return sorted(names, key=lambda name: name in (defaults or {}))
+
+
+def _within(name: str, value: int, most: int) -> None:
+    if not 1 <= value <= most:
+        raise Refused(Problem("LIMIT_INVALID", f"{name} 应在 1 与 {most} 之间，收到 {value}", name))
+
+
+def _descending(order: Any) -> bool:
+    return order.direction not in (None, strawberry.UNSET) and order.direction.value == "DESC"
+
+
+def _document_id(record: Record, text: str) -> str:
+    try:
+        return str(canonical(record.by_name["id"], text))
+    except ValueError as error:
+        raise Refused(Problem("VALUE_INVALID", f"编号（id）{error}", "id")) from None
+
+
+def _refuse_unless_taken(record: Record, row: Row, *, must_exist: bool) -> None:
+    if must_exist and row.before is None:
+        raise Refused(Problem("NOT_IN_SCOPE", "这条记录不在您的管辖范围内，或不存在", "id"))
+    if row.problems:
+        raise Refused(*row.problems)
+    if row.outcomes:
+        labels = {column.name: column.label for column in record.all_columns}
+        raise Refused(*(Problem(f"CONFLICT_{o.code.value.upper()}", f"{labels[o.column]}：{message(o.code)}", o.column) for o in row.outcomes))
+
+
+def _differs(record: Record, role: Role, row: Row) -> bool:
+    """Whether the master now differs from what was sent; a new stamp that the master doesn't have is a difference too."""
+    if row.after is None or not row.visible:
+        return True
+    mine, master = row.edit.mine, mask(record, role, row.after)
+    return any(master.get(name) != value for name, value in mine.items() if name not in _OWNED and not name.endswith("_wgs84"))
+
+
+def _answer(record: Record, role: Role, row: Row) -> Document:
+    if row.after is None or not row.visible:
+        return {"id": row.id, "deleted": True}
+    return mask(record, role, row.after)
+
+
+def mask(record: Record, role: Role, document: Document) -> Document:
+    """The document as a role may see it."""
+    hidden = [column.name for column in record.all_columns if column.readers is not None and role not in column.readers]
+    return {**document, **dict.fromkeys(hidden)} if hidden else document
