@@ -110,14 +110,14 @@ async def _copy_areas(connection: AsyncConnection, rows: Iterable[Area], changes
 
 
 _AREA_COLUMNS = (
-    "code, name, full_name, level, tree, parent_code, valid_from, valid_to, chain, other_codes, layers, source, point, point_source"
+    "code, name, full_name, level, tree, parent_code, valid_from, valid_to, chain, other_codes, layers, source, point, point_source, bounds"
 )
 
 
 def _area(row: Area) -> tuple[Any, ...]:
-    point = shapely.to_wkb(shapely.Point(row.point)) if row.point else None
-    where = (row.code, row.name, row.full_name, row.level, row.tree, row.parent)
-    return (*where, row.valid_from, row.valid_to, row.chain, row.other_codes, row.layers, row.source, point, row.point_source)
+    spot = (shapely.to_wkb(shapely.Point(row.spot.lon, row.spot.lat)), row.spot.source) if row.spot else (None, None)
+    who = (row.code, row.name, row.full_name, row.level, row.tree, row.parent, row.valid_from, row.valid_to)
+    return (*who, row.chain, row.other_codes, row.layers, row.source, *spot, row.bounds)
 
 
 _ADD_MEMBER = (

@@ -30,8 +30,6 @@ LISTED = {"629700": "620000", "629800": "620000", "629900": "620000", "632857": 
 WITHOUT_BOUNDARY = frozenset({"653228", "653229"})
 
 OUR_SOURCE = "zhijian"
-Found = tuple[tuple[float, float], str]
-"""A point, lon lat, and where it is from."""
 Degrees = numpy.typing.NDArray[numpy.float64]
 EARTH_RADIUS = 6378137.0  # EPSG:3857
 
@@ -42,8 +40,17 @@ _SUFFIXES = ("街道办事处", "街道", "民族乡", "苏木", "地区", "镇"
 
 
 @dataclass(frozen=True)
+class Spot:
+    """A point inside an area, WGS 84, and where it is from."""
+
+    lon: float
+    lat: float
+    source: str
+
+
+@dataclass(frozen=True)
 class Area:
-    """A row of the table `area`; `point` is lon lat in WGS 84."""
+    """A row of the table `area`; `bounds` are west, south, east, north."""
 
     code: str
     name: str
@@ -57,19 +64,23 @@ class Area:
     chain: tuple[str, ...] = ()
     other_codes: tuple[str, ...] = ()
     layers: tuple[Level, ...] = ()
-    point: tuple[float, float] | None = None
-    point_source: str | None = None
+    spot: Spot | None = None
+    bounds: tuple[float, float, float, float] | None = None
 
 
 def areas(divisions: Iterable[Division], changes: Iterable[Change], boundaries: Iterable[Boundary], places: Iterable[Place]) -> list[Area]:
-    """Every area of both trees, current and retired, complete with chain, layers and point."""
+    """Every area of both trees, current and retired, complete with chain, layers, spot and bounds."""
     changes, boundaries = list(changes), list(boundaries)
     rows = _rows([*divisions, *_listed(boundaries)], changes)
     parents = {code: row.parent for code, row in rows.items()}
     lines = chains(parents, memberships())
     layers = _layers(rows.values(), boundaries)
-    points = _points(rows, boundaries, places)
-    return [_complete(row, rows, lines[row.code], layers[row.code], points.get(row.code)) for row in rows.values()]
+    spots = _spots(rows, boundaries, places)
+    boxes = {boundary.code: boundary.geometry.bounds for boundary in boundaries}
+    return [
+        replace(row, chain=line, full_name=_full_name(row, rows, line), layers=layers[code], spot=spots.get(code), bounds=boxes.get(code))
+        for (code, row), line in zip(rows.items(), lines.values(), strict=True)
+    ]
 
 
 def memberships() -> dict[str, tuple[str, ...]]:
@@ -137,14 +148,9 @@ def _layers(rows: Iterable[Area], boundaries: Iterable[Boundary]) -> dict[str, t
     for code in WITHOUT_BOUNDARY:
         found[code].add(Level.COUNTY)
     for row in rows:
-        if row.level in (Level.TOWNSHIP, Level.JURISDICTION):
+        if row.level in (Level.COUNTRY, Level.TOWNSHIP, Level.JURISDICTION):
             found[row.code].add(row.level)
     return defaultdict(tuple, {code: tuple(level for level in Level if level in levels) for code, levels in found.items()})
-
-
-def _complete(row: Area, rows: Mapping[str, Area], chain: tuple[str, ...], layers: tuple[Level, ...], point: Found | None) -> Area:
-    place, source = point or (None, None)
-    return replace(row, chain=chain, full_name=_full_name(row, rows, chain), layers=layers, point=place, point_source=source)
 
 
 def _full_name(row: Area, rows: Mapping[str, Area], chain: tuple[str, ...]) -> str:
@@ -152,15 +158,15 @@ def _full_name(row: Area, rows: Mapping[str, Area], chain: tuple[str, ...]) -> s
     return "".join(names) if names and row.tree == Tree.DIVISION else row.name
 
 
-def _points(rows: Mapping[str, Area], boundaries: list[Boundary], places: Iterable[Place]) -> dict[str, Found]:
+def _spots(rows: Mapping[str, Area], boundaries: list[Boundary], places: Iterable[Place]) -> dict[str, Spot]:
     inner = shapely.point_on_surface([boundary.geometry for boundary in boundaries])
-    found = {boundary.code: ((point.x, point.y), BOUNDARY_SOURCE) for boundary, point in zip(boundaries, inner, strict=True)}
+    found = {boundary.code: Spot(point.x, point.y, BOUNDARY_SOURCE) for boundary, point in zip(boundaries, inner, strict=True)}
     counties = [boundary for boundary in boundaries if boundary.layer == Level.COUNTY and boundary.code not in merged_away()]
     townships = [row for row in rows.values() if row.level == Level.TOWNSHIP]
-    return found | township_points(townships, counties, places)
+    return found | township_spots(townships, counties, places)
 
 
-def township_points(townships: Iterable[Area], counties: list[Boundary], places: Iterable[Place]) -> dict[str, Found]:
+def township_spots(townships: Iterable[Area], counties: list[Boundary], places: Iterable[Place]) -> dict[str, Spot]:
     """Where a place inside the county bears the township's name; the full name beats the stem, then the larger place wins."""
     exact = {(row.parent, row.name): row.code for row in townships}
     stems = _unique((county, stem(name), code) for (county, name), code in exact.items())
@@ -172,7 +178,7 @@ def township_points(townships: Iterable[Area], counties: list[Boundary], places:
             code = code or stems.get((county, stem(name)))
             if code and (code not in best or rank > best[code][0]):
                 best[code] = (rank, place)
-    return {code: ((place.lon, place.lat), f"{PLACE_SOURCE} {place.id}") for code, (_, place) in best.items()}
+    return {code: Spot(place.lon, place.lat, f"{PLACE_SOURCE} {place.id}") for code, (_, place) in best.items()}
 
 
 def stem(name: str) -> str:

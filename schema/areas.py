@@ -9,7 +9,7 @@ from __future__ import annotations
 from enum import StrEnum
 
 from geoalchemy2 import Geometry
-from sqlalchemy import BigInteger, Column, Date, Identity, Index, Integer, Table, Text, text
+from sqlalchemy import BigInteger, Column, Date, Double, Identity, Index, Integer, Table, Text, text
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from schema.metadata import metadata
@@ -55,6 +55,7 @@ area = Table(
     Column("source", Text, nullable=False),
     Column("point", _geometry("POINT")),
     Column("point_source", Text),
+    Column("bounds", ARRAY(Double), comment="west, south, east, north in degrees; null without a boundary."),
     Index("ix_area_chain", "chain", postgresql_using="gin"),
     Index("ix_area_parent_code", "parent_code"),
     Index("ix_area_other_codes", "other_codes", postgresql_using="gin"),
