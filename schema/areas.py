@@ -9,7 +9,7 @@ from __future__ import annotations
 from enum import StrEnum
 
 from geoalchemy2 import Geometry
-from sqlalchemy import BigInteger, Column, Date, Identity, Index, Integer, Table, Text, text
+from sqlalchemy import BigInteger, Column, Date, Double, Identity, Index, Integer, Table, Text, text
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from schema.metadata import metadata
@@ -33,9 +33,9 @@ class Tree(StrEnum):
     JURISDICTION = "jurisdiction"
 
 
-def _geometry(kind: str) -> Geometry:
+def _geometry(kind: str, srid: int = 4326) -> Geometry:
     # The index is declared beside the table, so that migrations see it under our own name.
-    return Geometry(kind, srid=4326, spatial_index=False)
+    return Geometry(kind, srid=srid, spatial_index=False)
 
 
 area = Table(
@@ -51,9 +51,11 @@ area = Table(
     Column("valid_to", Date, comment="First day on which the code is no longer in use; null: in use."),
     Column("chain", ARRAY(Text), nullable=False, comment="Itself, its jurisdictions, then its ancestors up to the province."),
     Column("other_codes", ARRAY(Text), nullable=False, server_default=text("'{}'"), comment="Codes of the same area in other books."),
+    Column("layers", ARRAY(Text), nullable=False, comment="Levels of the map and of coverage on which it stands; each tiles the country."),
     Column("source", Text, nullable=False),
     Column("point", _geometry("POINT")),
     Column("point_source", Text),
+    Column("bounds", ARRAY(Double), comment="west, south, east, north in degrees; null without a boundary."),
     Index("ix_area_chain", "chain", postgresql_using="gin"),
     Index("ix_area_parent_code", "parent_code"),
     Index("ix_area_other_codes", "other_codes", postgresql_using="gin"),
@@ -104,9 +106,9 @@ area_shape = Table(
     "area_shape",
     metadata,
     Column("layer", Text, primary_key=True, comment="province, city or county: each layer tiles the country."),
-    Column("step", Integer, primary_key=True, comment="Drawn up to this zoom; geo.tiles.STEPS."),
+    Column("step", Integer, primary_key=True, comment="Drawn up to this zoom; geo.gazetteer.STEPS."),
     Column("code", Text, primary_key=True),
-    Column("geom", _geometry("MULTIPOLYGON"), nullable=False, comment="Simplified as a coverage: neighbours share edges."),
+    Column("geom", _geometry("MULTIPOLYGON", 3857), nullable=False, comment="Simplified as a coverage: neighbours share edges."),
     Index("ix_area_shape_geom", "geom", postgresql_using="gist"),
 )
 
