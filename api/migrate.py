@@ -11,7 +11,6 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
-import asyncpg
 from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
@@ -45,7 +44,6 @@ def main(settings: Settings, arguments: list[str]) -> int:
 
 async def upgrade(url: str) -> None:
     """Bring the database to the newest migration, in one transaction; twice is once."""
-    await _with_postgis(url)
     await _run(url, lambda config: command.upgrade(config, "head"))
 
 
@@ -94,15 +92,6 @@ def belongs(thing: object, name: str | None, kind: str, reflected: bool, compare
 def _compare(connection: Connection) -> list[Any]:
     context = MigrationContext.configure(connection, opts={"include_object": belongs, "compare_type": True})
     return list(compare_metadata(context, full_metadata()))
-
-
-async def _with_postgis(url: str) -> None:
-    connection = await asyncpg.connect(url)
-    try:
-        if not await connection.fetchval("SELECT 1 FROM pg_extension WHERE extname = 'postgis'"):
-            await connection.execute("CREATE EXTENSION postgis")
-    finally:
-        await connection.close()
 
 
 async def _run(url: str, do: Callable[[Config], object]) -> None:

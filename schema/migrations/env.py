@@ -13,10 +13,10 @@ context.configure(
     connection=config.attributes["connection"],
     target_metadata=config.attributes["metadata"],
     include_object=config.attributes["belongs"],
-    process_revision_directives=alembic_helpers.writer,
     render_item=alembic_helpers.render_item,
     compare_type=True,
 )
 with context.begin_transaction():
     context.execute(text(f"SELECT pg_advisory_xact_lock({ONE_AT_A_TIME})"))
+    context.execute(text("CREATE EXTENSION IF NOT EXISTS postgis"))
     context.run_migrations()
