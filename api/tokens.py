@@ -5,6 +5,7 @@ The newest key signs, every key in the folder verifies. `Keys.rotate` adds one; 
 
 from __future__ import annotations
 
+import hashlib
 import os
 import secrets
 import time
@@ -68,6 +69,13 @@ class Keys:
         _write(self.folder / f"{name}.pem", key)
         self.keys[name] = key
         return name
+
+    @property
+    def checkpoint(self) -> bytes:
+        """The key of pull checkpoints, the same on every node that shares the folder, and stable while keys are added."""
+        if not self.keys:
+            self.load()
+        return hashlib.sha256(b"checkpoint" + self.keys[min(self.keys)].private_bytes_raw()).digest()
 
     def sign(self, claims: dict[str, Any]) -> str:
         if not self.keys:

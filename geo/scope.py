@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import cache
 
 from sqlalchemy import ColumnElement, bindparam, column, false, table, text
 from sqlalchemy.dialects.postgresql import ARRAY
@@ -12,6 +13,7 @@ from sqlalchemy.types import Text
 from schema.actor import Actor
 from schema.areas import ROOT
 from schema.base import Record, Verb
+from schema.registry import Registry
 
 READABLE = "{alias}.scopes && {scopes}"
 """`readable` for SQL in text; the caller has checked the role's READ, `scopes` is a parameter of type text[]."""
@@ -54,3 +56,19 @@ async def expand_grants(connection: AsyncConnection, codes: Sequence[str]) -> tu
     asked = [code for code in dict.fromkeys(codes) if code != ROOT]
     found = (await connection.scalars(_EXPAND, {"codes": asked, "national": ROOT in codes})).all()
     return (*(code for code in found if code != ROOT), *(code for code in asked if code not in found))
+
+
+def relevant(scopes: Iterable[str], record: Record, registry: Registry) -> tuple[str, ...]:
+    """Those of an actor's scopes that a row of `record` can have at all: a pull need not look through the others."""
+    prefixes = _prefixes(record, registry)
+    return tuple(scope for scope in scopes if scope.partition(":")[0] in prefixes or (":" not in scope and "" in prefixes))
+
+
+@cache
+def _prefixes(record: Record, registry: Registry) -> frozenset[str]:
+    own = {*record.scope.keys, *([""] if record.scope.area else [])}
+    if record.name == "sync_conflict":
+        own.add("inbox")
+    if record.scope.parent:  # an orphan is its author's until the parent arrives
+        own |= {"user"} | _prefixes(registry[record.by_name[record.scope.parent].ref], registry)
+    return frozenset(own)

@@ -23,6 +23,9 @@ class Registry(Mapping[str, Record]):
     def __iter__(self) -> Iterator[str]:
         return iter(self._records)
 
+    def __hash__(self) -> int:
+        return id(self)  # a Mapping compares by content; derived things are kept per registry
+
     def __len__(self) -> int:
         return len(self._records)
 

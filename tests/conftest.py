@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import importlib.util
 import itertools
 import os
 from collections.abc import AsyncIterator, Iterator
@@ -16,7 +15,7 @@ from hypothesis import settings as hypothesis_settings
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
 
-from api import cluster
+from api import cluster, migrate
 from api.settings import ROOT, Settings, engine_url
 
 hypothesis_settings.register_profile("ci", derandomize=True, deadline=None, print_blob=True)
@@ -119,11 +118,10 @@ async def _make_template(url: str, name: str) -> None:
 
 
 async def _migrate(url: str) -> None:
-    """Until there are migrations, the tables as they are declared."""
-    made = create_async_engine(engine_url(url), poolclass=NullPool)
-    async with made.begin() as opened:
-        await opened.exec_driver_sql("CREATE EXTENSION IF NOT EXISTS postgis")
-        if importlib.util.find_spec("schema.tables"):
-            tables = importlib.import_module("schema.tables")
-            await opened.run_sync(tables.metadata.create_all)
-    await made.dispose()
+    """Until there is a first migration, the tables as they are declared."""
+    await migrate.upgrade(url)
+    if not migrate.heads():
+        made = create_async_engine(engine_url(url), poolclass=NullPool)
+        async with made.begin() as opened:
+            await opened.run_sync(migrate.full_metadata().create_all)
+        await made.dispose()

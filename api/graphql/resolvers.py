@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from inspect import Parameter, Signature
 from typing import Any
 
 import strawberry
@@ -13,7 +14,7 @@ from api.context import RequestContext
 from api.graphql.names import camel, pascal, plural
 from api.graphql.passthrough import Connection, One, Pull, Rows
 from api.graphql.pushed import rows_of, values
-from api.graphql.select import Parameters, Reader, order_keys
+from api.graphql.select import Reader, order_keys
 from api.graphql.types import CheckpointInput, RecordTypes
 from geo.scope import relevant
 from schema.actor import Actor, Role
@@ -72,12 +73,16 @@ class Resolvers:
 
     def _field(self, resolve: Callable[..., Any], result: Any, arguments: dict[str, Any], defaults: dict[str, Any] | None = None) -> Any:
         """A Strawberry field around `resolve(info, **arguments)`, its types known only now."""
-        names = list(arguments)
-        signature = ", ".join(["info", *(f"{name}=_defaults['{name}']" if name in (defaults or {}) else name for name in _ordered(names, defaults))])
-        passed = ", ".join(f"{name}={name}" for name in names)
-        scope: dict[str, Any] = {"_resolve": resolve, "_defaults": defaults or {}}
-        exec(f"async def resolver({signature}):\n    return await _resolve(info, {passed})", scope)  # noqa: S102 - names of declared arguments
-        resolver = scope["resolver"]
+
+        async def resolver(info: Any, **given: Any) -> Any:
+            return await resolve(info, **given)
+
+        parameters = [Parameter("info", Parameter.POSITIONAL_OR_KEYWORD, annotation=Info)]
+        parameters += [
+            Parameter(name, Parameter.KEYWORD_ONLY, annotation=hint, default=(defaults or {}).get(name, Parameter.empty))
+            for name, hint in arguments.items()
+        ]
+        resolver.__signature__ = Signature(parameters)  # type: ignore[attr-defined]  # what Strawberry reads
         resolver.__annotations__ = {"info": Info, **arguments, "return": result}
         return strawberry.field(resolver=resolver, description=f"{self.record.label}：{(resolve.__doc__ or '').strip()}")
 
@@ -167,10 +172,6 @@ class _Primary:
             raw = await connection.get_raw_connection()
             driver: Any = raw.driver_connection
             return await driver.fetchval(sql, *values)
-
-
-def _ordered(names: Sequence[str], defaults: dict[str, Any] | None) -> list[str]:
-    return sorted(names, key=lambda name: name in (defaults or {}))
 
 
 def _within(name: str, value: int, most: int) -> None:

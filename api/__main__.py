@@ -1,0 +1,72 @@
+"""`python -m api VERB`: each verb is a function `(settings, arguments) -> exit code`, imported when it is asked for."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from api.settings import Settings
+
+Function = Callable[[Settings, list[str]], int]
+
+
+@dataclass(frozen=True)
+class Verb:
+    """`place` is module:function."""
+
+    place: str
+    summary: str
+
+    def load(self) -> Function:
+        module, _, name = self.place.partition(":")
+        function: Function = getattr(importlib.import_module(module), name)
+        return function
+
+
+VERBS = {
+    "demo": Verb("api.demo:main", "prepare everything, play the field day, go on serving"),
+    "serve": Verb("api.serve:main", "serve HTTP and GraphQL"),
+    "story": Verb("api.story:main", "play the field day against a server of its own"),
+    "migrate": Verb("api.migrate:main", "bring the database to the newest migration, or write the next one"),
+    "areas": Verb("api.areas:main", "load the administrative areas"),
+    "seed": Verb("api.seed:main", "fill the database with invented data"),
+    "bench": Verb("api.bench:main", "measure pull and push beside their references"),
+    "schema": Verb("api.printed:main", "print the GraphQL schema and the permission table"),
+    "doctor": Verb("api.doctor:main", "say what is missing, and what to do"),
+    "stop": Verb("api.demo:stop", "stop a private PostgreSQL that was left running"),
+}
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Carry out the verb; `VERB --help` tells its options. 2 for a verb that there isn't, 130 after Ctrl-C."""
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(usage())
+        return 0 if arguments else 2
+    verb = VERBS.get(arguments[0])
+    if verb is None:
+        print(f"There is no verb {arguments[0]!r}.\n\n{usage()}", file=sys.stderr)
+        return 2
+    return _carry_out(verb, list(arguments[1:]))
+
+
+def usage() -> str:
+    lines = [f"  {name:<9}{verb.summary}" for name, verb in VERBS.items()]
+    return "\n".join(["usage: python -m api VERB [options]; VERB --help says more", "", *lines])
+
+
+def _carry_out(verb: Verb, arguments: list[str]) -> int:
+    try:
+        settings = Settings.from_environment()
+    except ValueError as error:
+        print(error, file=sys.stderr)
+        return 2
+    try:
+        return verb.load()(settings, arguments)
+    except KeyboardInterrupt:
+        return 130
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))
