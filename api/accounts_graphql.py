@@ -10,16 +10,11 @@ from strawberry import Info
 
 from api import accounts
 from api.context import RequestContext
+from api.graphql.types import AreaName
 from schema.actor import Role
 
 ContextInfo = Info[RequestContext, None]
 strawberry.enum(Role, name="Role", description="What a person may do.")
-
-
-@strawberry.type(description="An area that a person works for.")
-class AreaName:
-    code: str
-    name: str
 
 
 @strawberry.type(description="A signed-in person.")
@@ -86,7 +81,7 @@ def _facts(device: DeviceInput) -> accounts.DeviceFacts:
 
 
 def _user(account: accounts.Account) -> User:
-    areas = [AreaName(code=area.code, name=area.name) for area in account.areas]
+    areas = [AreaName(code=strawberry.ID(area.code), name=area.name) for area in account.areas]
     return User(id=strawberry.ID(account.id), username=account.username, role=account.role, display_name=account.display_name, areas=areas)
 
 

@@ -21,10 +21,14 @@ from api.context import RequestContext
 from api.database import Database
 from api.documents import Documents
 from api.endpoint import Endpoint
+from api.graphql.schema import build_schema
 from api.health import healthz, readyz
 from api.limits import Limits
 from api.metrics import Metrics, metrics
+from api.parts import feed
 from api.settings import ROOT, Settings
+from api.surface import MUTATIONS, QUERIES
+from api.tiles import routes as tile_routes
 from api.tokens import Keys
 from api.websocket import SocketEndpoint, bearer
 from schema.problems import Refused
@@ -46,13 +50,14 @@ HEADERS = [
 
 def build(
     settings: Settings,
-    schema: strawberry.Schema,
+    schema: strawberry.Schema | None = None,
     *,
-    parts: Sequence[Part] = (),
-    routes: Sequence[BaseRoute] = (),
+    parts: Sequence[Part] = (feed,),
+    routes: Sequence[BaseRoute] = tile_routes,
     limits: Limits | None = None,
 ) -> Starlette:
-    """The whole app around a GraphQL schema. `app.state` has settings, database, accounts, metrics and sockets."""
+    """The whole app. `app.state` has settings, database, accounts, metrics and sockets; while it runs, stamper and hub."""
+    schema = schema or build_schema(queries=QUERIES, mutations=MUTATIONS)
     limits = limits or Limits()
     database = Database(settings.database_url or "", settings.read_database_url)
     accounts = Accounts(database, Keys(settings.data / "keys"), settings)
@@ -117,6 +122,7 @@ class Contexts:
     async def _of(self, connection: HTTPConnection, token: str | None) -> RequestContext:
         address = connection.client.host if connection.client else ""
         context = RequestContext(None, self.database, self.settings, self.accounts, datetime.now(UTC), address, token)
+        context.hub = getattr(connection.app.state, "hub", None)
         if token:
             await self._identify(context, token)
         return context

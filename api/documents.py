@@ -27,6 +27,7 @@ from strawberry.schema.validation_rules.maybe_null import MaybeNullValidationRul
 from strawberry.schema.validation_rules.one_of import OneOfInputValidationRule
 
 from api.errors import BadRequest, as_error, format_errors
+from api.graphql.pushed import lift
 from api.limits import Limits, TooMuch, check, introspects
 from schema.problems import Problem
 
@@ -95,6 +96,7 @@ class Documents:
         self, prepared: Prepared, operation: OperationDefinitionNode, variables: dict[str, Any] | None, context: Any
     ) -> dict[str, Any]:
         """The answer as a map with `data`, `errors` or both; without `data` the request never began."""
+        variables, context.rows = lift(operation, variables)
         result = execute(
             self.schema,
             prepared.document,

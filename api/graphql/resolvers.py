@@ -82,8 +82,7 @@ class Resolvers:
             Parameter(name, Parameter.KEYWORD_ONLY, annotation=hint, default=(defaults or {}).get(name, Parameter.empty))
             for name, hint in arguments.items()
         ]
-        resolver.__signature__ = Signature(parameters)  # type: ignore[attr-defined]  # what Strawberry reads
-        resolver.__annotations__ = {"info": Info, **arguments, "return": result}
+        resolver.__signature__ = Signature(parameters, return_annotation=result)  # type: ignore[attr-defined]  # what Strawberry reads
         return strawberry.field(resolver=resolver, description=f"{self.record.label}：{(resolve.__doc__ or '').strip()}")
 
     async def one(self, info: Info, id: str) -> One:  # noqa: A002 - the argument's name in the schema
