@@ -10,8 +10,9 @@ from strawberry import Info
 
 from api import accounts
 from api.context import RequestContext
-from api.graphql.types import AreaName
+from api.graphql.types import AreaName, DateTime
 from schema.actor import Role
+from schema.problems import Problem, Refused
 
 ContextInfo = Info[RequestContext, None]
 strawberry.enum(Role, name="Role", description="What a person may do.")
@@ -40,7 +41,7 @@ class DeviceInput:
     name: str | None = None
     platform: str | None = None
     client_version: str | None = None
-    clock_at: Annotated[datetime | None, strawberry.argument(description="Its clock, now.")] = None
+    clock_at: Annotated[DateTime | None, strawberry.argument(description="Its clock, now.")] = None
 
 
 async def me(info: ContextInfo) -> User:
@@ -77,7 +78,17 @@ class AccountMutation:
 
 
 def _facts(device: DeviceInput) -> accounts.DeviceFacts:
-    return accounts.DeviceFacts(device.id, device.name or "", device.platform or "", device.client_version or "", device.clock_at)
+    return accounts.DeviceFacts(device.id, device.name or "", device.platform or "", device.client_version or "", _moment(device.clock_at))
+
+
+def _moment(text: str | None) -> datetime | None:
+    try:
+        at = datetime.fromisoformat(text) if text else None
+    except ValueError:
+        at = None
+    if text and (at is None or at.tzinfo is None):
+        raise Refused(Problem("DATE_INVALID", "clockAt must be a time with its offset, ISO 8601.", "clockAt"))
+    return at
 
 
 def _user(account: accounts.Account) -> User:

@@ -167,6 +167,12 @@ async def insert_conflicts(connection: AsyncConnection, rows: Sequence[Document]
     await connection.execute(CONFLICTS_QUEUED, {"ids": sorted(ids)})
 
 
+async def rewrite_conflict(connection: AsyncConnection, row: Document) -> None:
+    """A conflict that a person has settled, sent to those concerned."""
+    ids = await upsert(connection, registry.load()["sync_conflict"], [row])
+    await connection.execute(CONFLICTS_QUEUED, {"ids": sorted(ids)})
+
+
 def is_data_fault(error: DBAPIError) -> bool:
     """Whether a value was at fault (SQLSTATE class 22 or 23) and not the connection or the statement."""
     return str(getattr(error.orig, "sqlstate", "") or "")[:2] in ("22", "23")

@@ -160,7 +160,7 @@ async def _load(connection: AsyncConnection, actor: Actor, record: Record, rows:
         if row.partial and row.before and not row.edit.mine.get("revision"):
             row.edit.mine["revision"] = _revision(row.before)
         shadow = shadows.get((row.edit.device_id, row.id))
-        if shadow is not None:
+        if shadow is not None and not row.partial:
             row.repeat = is_repeat(row.stamp, shadow.counter)
             row.edit = rebase(row.edit, shadow.document, shadow.revision)
 
@@ -257,7 +257,7 @@ async def _log(
     """History, feed, shadows and orphans of the rows that are done, then the scopes of their children."""
     written = [row for row in rows if row.changed]
     changes = [_change(actor, row) for row in written]
-    shadows = [_shadow(row) for row in rows if row.edit.device_id is not None and not row.repeat]
+    shadows = [_shadow(row) for row in rows if row.edit.device_id is not None and not row.repeat and not row.partial]
     orphans = [_orphan(record, row) for row in written if _is_orphan(record, row, found)]
     if changes or shadows:
         await store.log(connection, record, moment.now, changes, shadows, orphans)

@@ -39,7 +39,7 @@ def _is_rows(node: TypeNode) -> bool:
 
 def rows_of(info: strawberry.Info[Any, Any], record: Record, given: list[Any]) -> list[Sent]:
     """The rows of this field's argument, from where they are: lifted from a variable or written in the document."""
-    argument = next(node for node in info.field_nodes[0].arguments if node.name.value == "rows").value
+    argument = next(node for node in info._raw_info.field_nodes[0].arguments if node.name.value == "rows").value
     if isinstance(argument, VariableNode) and argument.name.value in info.context.rows:
         return [_sent(record, row) for row in info.context.rows[argument.name.value]]
     return [Sent(None if not row.assumed_master_state else values(row.assumed_master_state), values(row.new_document_state)) for row in given]

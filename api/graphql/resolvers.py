@@ -63,9 +63,10 @@ class Resolvers:
     def mutations(self) -> dict[str, Any]:
         name, types = pascal(self.record.name), self.types
         found = {}
-        if self.record.travels:
+        writable = any(verbs & (Verb.CREATE | Verb.UPDATE) for verbs in self.record.access.values())
+        if self.record.travels and writable:
             found[f"push{name}"] = self._field(self.push, list[types.output], {"rows": list[types.push_row]})
-        if any(verbs & (Verb.CREATE | Verb.UPDATE) for verbs in self.record.access.values()):
+        if writable:
             found[f"save{name}"] = self._field(self.save, types.output, {"input": types.input})
         if any(verbs & Verb.DELETE for verbs in self.record.access.values()):
             found[f"delete{name}"] = self._field(self.delete, bool, {"id": strawberry.ID})

@@ -10,6 +10,7 @@ import enum
 import types
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from functools import cached_property
 from typing import Any, NewType
 
@@ -20,6 +21,7 @@ from strawberry.types.lazy_type import LazyType
 from api.graphql.names import camel, pascal, relation
 from schema.base import Choice, Column, Kind, Record
 from schema.registry import Registry
+from schema.values import timestamp
 
 Date = NewType("Date", str)
 DateTime = NewType("DateTime", str)
@@ -37,9 +39,17 @@ def _scalar(name: str, doc: str) -> Any:
     return strawberry.scalar(name=name, description=doc, serialize=_as_it_is, parse_value=_as_it_is)
 
 
+def _moment(value: Any) -> str:
+    return value if isinstance(value, str) else timestamp(value)
+
+
+_DATE_TIME = strawberry.scalar(
+    name="DateTime", description="ISO 8601 with offset; answered in UTC.", serialize=_moment, parse_value=_as_it_is
+)
 SCALARS: dict[object, Any] = {
     Date: _scalar("Date", "YYYY-MM-DD"),
-    DateTime: _scalar("DateTime", "ISO 8601 with offset; answered in UTC."),
+    DateTime: _DATE_TIME,
+    datetime: _DATE_TIME,
     Decimal: _scalar("Decimal", "A decimal number as a string."),
     Position: _scalar("Position", "As received: {lon, lat, datum: WGS84|CGCS2000|GCJ02|BD09, accuracy (metres), provider, taken_at}."),
     Point: _scalar("Point", "GeoJSON point, WGS 84, lon before lat; owned by the server."),

@@ -1,0 +1,9 @@
+"""What is asked beyond the records: mixins of Query and Mutation, written by hand."""
+
+from api.areas_graphql import AreaQuery
+from api.conflicts_graphql import ConflictMutation
+from api.coverage_graphql import CoverageQuery
+from api.locate_graphql import LocateQuery
+
+QUERIES = (AreaQuery, CoverageQuery, LocateQuery)
+MUTATIONS = (ConflictMutation,)
