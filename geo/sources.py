@@ -16,6 +16,7 @@ from typing import Any
 
 import shapely
 from shapely.geometry import shape
+from shapely.geometry.base import BaseGeometry
 
 from schema.areas import ROOT, Level
 from schema.values import area_code
@@ -56,7 +57,7 @@ class Boundary:
     code: str
     name: str
     layer: Level
-    geometry: shapely.Geometry
+    geometry: BaseGeometry
     provenance: str = "official"
 
 

@@ -1,0 +1,56 @@
+"""Vector tiles of area boundaries: public to whoever is signed in, so without scopes; values are joined by code in the browser."""
+
+from __future__ import annotations
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from geo.gazetteer import STEPS
+from schema.areas import Level
+from schema.problems import Problem, Refused
+
+DEEPEST = max(STEPS)
+# From which zoom a layer is in the tile: before it, its areas are smaller than a few pixels.
+FIRST_ZOOM = {Level.PROVINCE: 0, Level.CITY: 2, Level.COUNTY: 3}
+
+_LAYER = """
+SELECT ST_AsMVT(t, :layer, 4096, 'geom') FROM (
+  SELECT s.code, a.name, ST_AsMVTGeom(s.geom, ST_TileEnvelope(:z, :x, :y), 4096, 64, true) AS geom
+    FROM area_shape s JOIN area a USING (code)
+   WHERE s.layer = :layer AND s.step = :step AND s.geom && ST_TileEnvelope(:z, :x, :y, margin => 64.0 / 4096)
+) t WHERE t.geom IS NOT NULL"""
+AREA_LAYER_SQL = text(_LAYER)
+
+
+async def area_tile(connection: AsyncConnection, z: int, x: int, y: int) -> bytes:
+    """The Mapbox vector tile of province, city and county boundaries, one layer each; features have `code` and `name`.
+
+    b"" where nothing is. Raises Refused TILE_UNKNOWN for a tile that does not exist.
+    """
+    check_tile(z, x, y)
+    layers = [layer for layer, first in FIRST_ZOOM.items() if z >= first]
+    return b"".join([await area_layer(connection, layer, z, x, y) for layer in layers])
+
+
+async def area_layer(connection: AsyncConnection, layer: Level, z: int, x: int, y: int) -> bytes:
+    """One layer of `area_tile`: tiles are concatenations of layers."""
+    parameters = {"layer": layer.value, "step": step(z), "z": z, "x": x, "y": y}
+    found: bytes | None = await connection.scalar(AREA_LAYER_SQL, parameters)
+    return found or b""
+
+
+async def areas_version(connection: AsyncConnection) -> str:
+    """Changes when the boundaries do: the tiles' ETag."""
+    found: str | None = await connection.scalar(text("SELECT md5(version) FROM area_source WHERE name = 'areas'"))
+    return found or "none"
+
+
+def step(z: int) -> int:
+    """The step of simplification that is drawn at zoom `z`."""
+    return next(last for last in STEPS if z <= last)
+
+
+def check_tile(z: int, x: int, y: int) -> None:
+    """Raises Refused TILE_UNKNOWN unless the tile exists."""
+    if not (0 <= z <= DEEPEST and 0 <= x < 2**z and 0 <= y < 2**z):
+        raise Refused(Problem("TILE_UNKNOWN", f"没有瓦片 {z}/{x}/{y}。", "tile"))
