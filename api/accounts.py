@@ -276,7 +276,8 @@ async def _attempts(connection: AsyncConnection, name: str, address: str, now: d
     for key in sorted(limits):
         await connection.execute(_SERIALISE, {"key": int.from_bytes(key[:8], signed=True)})
     await connection.execute(_EXPIRE, {"before": now - WINDOW})
-    counts: dict[bytes, int] = dict((await connection.execute(_COUNT, {"keys": list(limits), "since": now - WINDOW})).tuples().all())
+    found = await connection.execute(_COUNT, {"keys": list(limits), "since": now - WINDOW})
+    counts: dict[bytes, int] = {row[0]: row[1] for row in found}
     if any(counts.get(key, 0) >= limit for key, limit in limits.items()):
         return []
     return list(await connection.scalars(_ATTEMPT, {"keys": list(limits), "now": now}))

@@ -149,7 +149,7 @@ def _check_content_type(request: Request) -> None:
 
 async def _body(request: Request, limits: Limits) -> bytes:
     length = request.headers.get("content-length", "")
-    if length.isdigit() and int(length) > limits.body_bytes:
+    if length.isdigit() and int(length) > limits.body_bytes + limits.drain_bytes:
         raise _too_large(limits)
     try:
         return await _chunks(request, limits)
@@ -165,10 +165,13 @@ async def _chunks(request: Request, limits: Limits) -> bytes:
     async with asyncio.timeout(limits.body_idle_seconds) as patience:
         async for chunk in request.stream():
             size += len(chunk)
-            if size > limits.body_bytes:
+            if size > limits.body_bytes + limits.drain_bytes:
                 raise _too_large(limits)
-            chunks.append(chunk)
+            if size <= limits.body_bytes:
+                chunks.append(chunk)
             patience.reschedule(min(clock() + limits.body_idle_seconds, deadline))
+    if size > limits.body_bytes:
+        raise _too_large(limits)
     return b"".join(chunks)
 
 

@@ -36,6 +36,7 @@ class Limits:
     root_fields: int = 40
     fields: int = 2_000
     body_bytes: int = 16 * 1024 * 1024
+    drain_bytes: int = 64 * 1024 * 1024  # read and dropped beyond that, so that the refusal reaches a client that is still sending
     json_depth: int = 64
     body_idle_seconds: float = 20
     body_seconds: float = 300

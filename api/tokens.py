@@ -84,7 +84,7 @@ class Keys:
         return jwt.encode(claims, self.keys[name], algorithm="EdDSA", headers={"kid": name})
 
     def verify(self, token: str) -> dict[str, Any]:
-        """The claims. Raises jwt.InvalidTokenError."""
+        """The claims. Raises jwt.PyJWTError."""
         key = self._find(str(jwt.get_unverified_header(token).get("kid")))
         return jwt.decode(token, key.public_key(), algorithms=["EdDSA"], issuer=ISSUER, options=CHECKS)
 
@@ -92,7 +92,7 @@ class Keys:
         if name not in self.keys and time.monotonic() - self.loaded_at > RELOAD_AFTER:
             self.load()
         if name not in self.keys:
-            raise jwt.InvalidKeyError("unknown key")
+            raise jwt.InvalidTokenError("unknown key")
         return self.keys[name]
 
 
@@ -132,7 +132,7 @@ def verify(keys: Keys, token: str, now: datetime) -> Claims:
     try:
         claims = keys.verify(token)
         found = Claims(claims["sub"], claims["device"], claims["family"], float(claims["exp"]))
-    except (jwt.InvalidTokenError, ValueError, TypeError):
+    except (jwt.PyJWTError, ValueError, TypeError):
         raise Refused(INVALID) from None
     if claims["typ"] != "access":
         raise Refused(INVALID)

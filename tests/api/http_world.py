@@ -33,6 +33,7 @@ from schema.metadata import metadata
 from schema.problems import Problem, Refused
 
 PASSWORD = "right horse"
+PHONE = "13800138000"
 AREAS = (("220000", "吉林省", "province"), ("220102", "南关区", "county"), ("110000", "北京市", "province"))
 
 
@@ -46,7 +47,7 @@ class Node:
 
     @strawberry.field
     def secret(self) -> str:
-        raise RuntimeError("quotes 13800138000")
+        raise RuntimeError(f"quotes {PHONE}")
 
 
 @strawberry.type
@@ -69,7 +70,7 @@ class Query(AccountQuery):
 
     @strawberry.field
     def boom(self) -> str | None:
-        raise RuntimeError("quotes 13800138000")
+        raise RuntimeError(f"quotes {PHONE}")
 
     @strawberry.field
     def refused(self) -> str | None:
@@ -178,10 +179,12 @@ async def serving(url: str, data: Path, *, limits: Limits | None = None, **choic
         while not server.started:
             await asyncio.sleep(0.01)
             assert not task.done(), task
-        async with httpx.AsyncClient(base_url=address, timeout=20) as client:
-            yield World(app, client, address, server)
-        server.should_exit = True
-        await task
+        try:
+            async with httpx.AsyncClient(base_url=address, timeout=20) as client:
+                yield World(app, client, address, server)
+        finally:
+            server.should_exit = True
+            await task
 
 
 LOGIN = """mutation($username: String!, $password: String!, $device: DeviceInput!) {
