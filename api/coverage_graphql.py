@@ -5,18 +5,22 @@ from __future__ import annotations
 import datetime
 
 import strawberry
+from sqlalchemy.ext.asyncio import AsyncConnection
 from strawberry import Info
 
-from api.accounts_graphql import AreaName
 from api.context import RequestContext
-from api.graphql.types import Date
+from api.graphql.types import AreaName, Date
 from geo import coverage as counting
-from schema.areas import Level, Tree
+from geo.areas import area_detail
+from geo.scope import in_scope
+from schema.actor import Actor
+from schema.areas import ROOT, Level, Tree
 from schema.problems import Problem, Refused
+from schema.registry import load
 
 ContextInfo = Info[RequestContext, None]
-COORDINATOR_TOWNSHIPS = "COORDINATOR-TOWNSHIPS"  # 有在岗协管员的乡镇占比, requirements section 7
-TARGET = 1.0  # every township has one: S1 六(二是)
+strawberry.enum(Tree, name="Tree", description="Divisions by law, or jurisdictions (管委会、功能区) beside them.")
+TARGET = 1.0  # every township has a coordinator: requirements B52
 
 
 @strawberry.type(description="An indicator's value for one area.")
@@ -35,36 +39,45 @@ async def coverage(
     indicator: strawberry.ID,
     area: strawberry.ID,
     level: Level,
-    tree: Tree = Tree.DIVISION,
+    tree: Tree | None = None,
     period: str | None = None,
     as_of: Date | None = None,
 ) -> list[AreaValue]:
-    """`period` is for indicators that count events; this one counts who is in office on `as_of`, today if it is not given."""
+    """A level says its tree already, and this indicator counts who is in office on one day: `tree` and `period` wait for others."""
     actor = info.context.signed_in()
-    if indicator != COORDINATOR_TOWNSHIPS:
-        raise Refused(Problem("INDICATOR_UNKNOWN", f"There is no indicator {indicator!r}.", "indicator"))
+    if indicator != counting.COORDINATOR_TOWNSHIPS:
+        raise Refused(Problem("INDICATOR_UNKNOWN", f"没有指标 {indicator}。", "indicator"))
     on = _day(as_of) or info.context.now.date()
     async with info.context.database.engine.connect() as connection:
-        found = await counting.township_coverage(connection, actor, area, on, level, tree)
+        await _check_scope(connection, actor, area)
+        found = await counting.township_coverage(connection, actor, load()["coordinator"], area, level, on)
     return [_value(row, on) for row in found]
+
+
+async def _check_scope(connection: AsyncConnection, actor: Actor, code: str) -> None:
+    """The country belongs to nobody's chain: there, everybody finds the areas of their own."""
+    found = await area_detail(connection, code)
+    chain = [] if found is None else [found.code, *(above.code for above in found.ancestors)]
+    if chain and code != ROOT and not in_scope(actor, chain):
+        raise Refused(Problem("AREA_OUT_OF_SCOPE", "该地区不在您的辖区范围内。", "area"))
 
 
 def _day(text: str | None) -> datetime.date | None:
     try:
         return datetime.date.fromisoformat(text) if text else None
     except ValueError:
-        raise Refused(Problem("DATE_INVALID", "A date is written YYYY-MM-DD.", "asOf")) from None
+        raise Refused(Problem("DATE_INVALID", "日期应写作 YYYY-MM-DD。", "asOf")) from None
 
 
-def _value(row: counting.AreaCoverage, on: datetime.date) -> AreaValue:
+def _value(row: counting.AreaValue, on: datetime.date) -> AreaValue:
     return AreaValue(
-        area=AreaName(code=row.code, name=row.name),
+        area=AreaName(code=strawberry.ID(row.code), name=row.name),
         numerator=row.numerator,
         denominator=row.denominator,
         value=row.value,
         target=TARGET,
         gap=None if row.value is None else TARGET - row.value,
-        provenance=f"coordinator.status ACTIVE, {on}",
+        provenance=f"coordinator.status = ACTIVE, {on}",
     )
 
 

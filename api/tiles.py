@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import gzip
-import hashlib
 import time
 from collections import OrderedDict
 from dataclasses import dataclass, field
@@ -18,16 +17,14 @@ from api.context import NOBODY
 from api.database import Database
 from api.errors import as_error
 from api.websocket import bearer
-from geo.tiles import area_tile
+from geo.tiles import area_tile, areas_version, check_tile
 from schema.problems import Problem, Refused
 
 MEDIA_TYPE = "application/vnd.mapbox-vector-tile"
-DEEPEST = 22
 KEEP_BYTES = 64 * 1024 * 1024
 LARGE = 64 * 1024  # bytes: compressed beside the loop
 VERSION_SECONDS = 10.0  # how long new boundaries may go unnoticed by a node
 CACHING = "private, max-age=600"
-NO_SUCH_TILE = Problem("TILE_UNKNOWN", "There is no such tile.")
 Place = tuple[int, int, int]
 
 
@@ -65,8 +62,10 @@ async def areas(request: Request) -> Response:
         await _signed_in(request)
     except Refused as refused:
         return _refusal(refused.problems[0], 401, {"WWW-Authenticate": "Bearer"})
-    if z > DEEPEST or x >= 1 << z or y >= 1 << z:
-        return _refusal(NO_SUCH_TILE, 404)
+    try:
+        check_tile(z, x, y)
+    except Refused as refused:
+        return _refusal(refused.problems[0], 404)
     return await _answer(request, (z, x, y))
 
 
@@ -81,7 +80,8 @@ async def _answer(request: Request, place: Place) -> Response:
     database: Database = request.app.state.database
     cache = _cache(request)
     if time.monotonic() - cache.read_at > VERSION_SECONDS:
-        cache.renew(await _version(database))
+        async with database.engine.connect() as connection:
+            cache.renew(await areas_version(connection))
     headers = {"ETag": f'"{cache.version}"', "Cache-Control": CACHING, "Vary": "Accept-Encoding"}
     if headers["ETag"] in request.headers.get("if-none-match", ""):
         return Response(status_code=304, headers=headers)
@@ -101,19 +101,12 @@ def _cache(request: Request) -> Cache:
     return found
 
 
-async def _version(database: Database) -> str:
-    """A digest of what the area tables were loaded from."""
-    async with database.pool.acquire() as connection:
-        sources = await connection.fetch("SELECT name, version, loaded_at FROM area_source ORDER BY name")
-    return hashlib.sha256(repr([tuple(source) for source in sources]).encode()).hexdigest()[:16]
-
-
 async def _tile(database: Database, cache: Cache, place: Place) -> bytes:
     kept = cache.get(place)
     if kept is not None:
         return kept
     version = cache.version
-    async with database.pool.acquire() as connection:
+    async with database.engine.connect() as connection:
         raw = await area_tile(connection, *place)
     tile = await _compressed(raw)
     if version == cache.version:
