@@ -39,7 +39,6 @@ _SCOPES = "CAST(:scopes AS text[])"
 _NATIONAL = f"NOT EXISTS (SELECT FROM area p WHERE p.level = 'province' AND p.valid_to IS NULL AND p.code <> ALL({_SCOPES}))"
 
 
-
 def _query(area: str) -> str:
     # Townships are linked to every area of their chain, so both trees and all levels are counted by one grouping.
     return f"""

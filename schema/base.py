@@ -9,55 +9,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from enum import Enum, Flag, StrEnum, auto
 from functools import cached_property
 from typing import Any
 
 from schema.actor import Role
+from schema.kinds import Kind, Policy, Verb
 from schema.problems import Problem
+
+__all__ = ["Choice", "Column", "Document", "Kind", "Moves", "Policy", "Record", "Rule", "Scope", "Verb"]
 
 Document = dict[str, Any]
 """One record's values by column name, in JSON form (see `schema.values`)."""
-
-
-class Kind(Enum):
-    """What a column holds; `schema.values` says its JSON form, `schema.tables` its SQL type."""
-
-    ID = auto()
-    TEXT = auto()
-    INTEGER = auto()
-    DECIMAL = auto()
-    BOOLEAN = auto()
-    DATE = auto()
-    TIMESTAMP = auto()
-    ENUM = auto()
-    REF = auto()  # the id of another record
-    AREA = auto()  # the code of an administrative area
-    POSITION = auto()  # as received, with datum; a WGS 84 point column is derived beside it
-    POINT = auto()  # normalised WGS 84 point, server-owned
-    TAGS = auto()  # a set of strings
-    ITEMS = auto()  # a list of objects, each with an `id`
-    JSON = auto()
-
-
-class Policy(StrEnum):
-    """How two edits of one column are merged (design/sync.md)."""
-
-    LATEST = "latest"
-    SERVER = "server"
-    UNION = "union"
-    COUNTER = "counter"
-    APPEND = "append"
-    MOVES = "moves"
-    FROZEN = "frozen"
-    MANUAL = "manual"
-
-
-class Verb(Flag):
-    READ = auto()
-    CREATE = auto()
-    UPDATE = auto()
-    DELETE = auto()
 
 
 @dataclass(frozen=True)
@@ -146,8 +108,6 @@ class Record:
     arbiters: frozenset[Role] = frozenset({Role.SUPERVISOR})  # who sees its conflicts in the inbox
     frozen_when: tuple[str, frozenset[str]] | None = None  # (column, states) in which FROZEN columns can't change
     place: str = ""  # POSITION column that puts it on the map
-    natural_key: tuple[str, ...] = ()  # columns by which an import finds a row
-    area_only: bool = False  # people: never as points, never listed to roles without READ
 
     @cached_property
     def all_columns(self) -> tuple[Column, ...]:

@@ -16,7 +16,8 @@ from schema.registry import Registry
 from schema.tables import TABLES
 from sync import store
 from sync.moment import Moment
-from sync.write import Sent, apply
+from sync.rows import Sent
+from sync.write import apply
 
 
 class Take(StrEnum):
@@ -44,7 +45,9 @@ async def resolve(
 
 async def _open_conflict(connection: AsyncConnection, actor: Actor, conflict_id: str, registry: Registry) -> Document:
     record = registry["sync_conflict"]
-    seen = await connection.scalar(sa.select(TABLES[record.name].c.id).where(TABLES[record.name].c.id == conflict_id, readable(actor, record)))
+    seen = await connection.scalar(
+        sa.select(TABLES[record.name].c.id).where(TABLES[record.name].c.id == conflict_id, readable(actor, record))
+    )
     if seen is None:
         raise Refused(Problem("NOT_IN_SCOPE", "这条冲突不在您的管辖范围内，或不存在", "id"))
     document, scopes = (await store.lock(connection, record, [conflict_id]))[conflict_id]

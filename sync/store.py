@@ -104,14 +104,16 @@ def _upsert(record: Record) -> sa.TextClause:
     columns = ", ".join(f'"{name}"' for name in names)
     changes = ", ".join(f'"{name}" = EXCLUDED."{name}"' for name in names if name != "id")
     return sa.text(
-        f"INSERT INTO {record.name} AS t ({columns}) SELECT {columns} FROM json_populate_recordset(NULL\\:\\:{record.name}, CAST(:rows AS json))"
-        f" ORDER BY id ON CONFLICT (id) DO UPDATE SET {changes} WHERE t.revision = EXCLUDED.revision - 1 RETURNING t.id\\:\\:text"
+        f"INSERT INTO {record.name} AS t ({columns})"
+        f" SELECT {columns} FROM json_populate_recordset(CAST(NULL AS {record.name}), CAST(:rows AS json))"
+        f" ORDER BY id ON CONFLICT (id) DO UPDATE SET {changes} WHERE t.revision = EXCLUDED.revision - 1 RETURNING CAST(t.id AS text)"
     )
 
 
 LOG = """
 WITH change AS (SELECT * FROM json_to_recordset(CAST(:changes AS json)) AS r(
-  doc_id uuid, revision integer, user_id text, device_id text, kind text, edited_at_ms bigint, changes jsonb, scopes_in text[], scopes_out text[])),
+  doc_id uuid, revision integer, user_id text, device_id text, kind text, edited_at_ms bigint, changes jsonb,
+  scopes_in text[], scopes_out text[])),
 logged AS (INSERT INTO sync_change (record, doc_id, revision, user_id, device_id, kind, at, edited_at_ms, changes)
   SELECT :record, doc_id, revision, user_id, device_id, kind, CAST(:at AS timestamptz), edited_at_ms, changes FROM change),
 queued AS (INSERT INTO sync_pending (record, doc_id, scopes_in, scopes_out)

@@ -5,9 +5,7 @@ Every statement works on the whole batch. Rows are locked in id order; a row tha
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterable, Sequence
 
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -16,64 +14,17 @@ from schema.actor import Actor, Role
 from schema.base import Document, Record, Verb
 from schema.problems import Problem
 from schema.registry import Registry
-from schema.values import canonical_document
 from sync import store
 from sync.conflicts import Refusal, conflict_rows
-from sync.merge import Change, Edit, Outcome, contested, field_writes, merge, plan_for, rebase, shadow_of
+from sync.merge import Change, contested, field_writes, merge, plan_for, rebase, shadow_of
 from sync.moment import Moment
 from sync.normalise import normalise
+from sync.rows import BUSY, OUTSIDE, TWICE, UNSEEN, Row, Sent, change_row, orphan_row, prepare, revision_of, shadow_row
 from sync.scoping import Sources, cascade, sources
-from sync.stamp import Stamp, edit_ms, is_repeat, parse_stamp
+from sync.stamp import is_repeat
 
 _NO_HISTORY: tuple[Sequence[Change], frozenset[str]] = ((), frozenset())
 _ROUNDS = 4  # a row that meets a concurrent insert in each of them is refused, and kept
-BUSY = Problem("ROW_CONTENDED", "这条记录正被多处同时写入，请稍后再试")
-UNSEEN = Problem("NOT_IN_SCOPE", "这条记录不在您的管辖范围内，或不存在")
-OUTSIDE = Problem("OUT_OF_SCOPE", "修改后的记录不在您的管辖范围内", "area_code")
-TWICE = Problem("DUPLICATE_IN_BATCH", "同一批次中同一记录出现两次，只采用第一次")
-
-
-@dataclass(frozen=True, slots=True)
-class Sent:
-    """One row as it came: what the sender believes the server has (None: nothing) and what it should be. Values of any form.
-
-    partial  `new` names what changes and nothing else: on the revision that it names, else on the master as it is.
-    """
-
-    assumed: Document | None
-    new: Document
-    partial: bool = False
-
-
-@dataclass(slots=True)
-class Row:
-    """One row on its way, and after `apply` what became of it.
-
-    before, after  the master, complete; `after` is `before` when nothing changed
-    visible        whether the actor may see the master now
-    problems       why it was refused; nothing of it was written then
-    """
-
-    id: str
-    sent: Document
-    edit: Edit
-    stamp: Stamp | None
-    known: int = 0  # revision of the assumed master as it was sent
-    partial: bool = False
-    rivals: frozenset[str] = frozenset()  # who wrote what this row contests
-    problems: tuple[Problem, ...] = ()
-    outcomes: tuple[Outcome, ...] = ()
-    before: Document | None = None
-    after: Document | None = None
-    changed: tuple[str, ...] = ()
-    shadow: Document | None = None
-    scopes_before: tuple[str, ...] = ()
-    scopes: tuple[str, ...] = ()
-    visible: bool = False
-    repeat: bool = False
-
-    def refuse(self, *problems: Problem) -> None:
-        self.problems, self.outcomes, self.changed, self.after, self.scopes = problems, (), (), self.before, self.scopes_before
 
 
 async def apply(
@@ -83,20 +34,22 @@ async def apply(
 
     Raises nothing for a row; DBAPIError only when the database itself fails.
     """
-    rows = [_prepare(actor, record, each, moment) for each in sent]
-    waiting, seen = [], set[str]()
+    rows = [prepare(actor, record, each, moment) for each in sent]
+    firsts: dict[str, Row] = {}
     for row in rows:
-        if not row.problems and row.id in seen:
-            row.refuse(TWICE)
-        elif not row.problems:
-            seen.add(row.id)
-            waiting.append(row)
+        if row.known_id:
+            firsts.setdefault(row.id, row)
+    waiting = list(firsts.values())
     for _ in range(_ROUNDS):
         waiting = await _round(connection, actor, record, waiting, moment, registry)
         if not waiting:
             break
     for row in waiting:
         row.refuse(BUSY)
+    for row in rows:
+        if firsts.get(row.id, row) is not row:
+            row.before, row.visible = firsts[row.id].after, firsts[row.id].visible
+            row.refuse(TWICE)
     refusals = [Refusal(row.id, _seen_scopes(row), row.sent, row.outcomes, row.problems, row.rivals) for row in rows if _said(row)]
     if refusals:
         await store.insert_conflicts(connection, conflict_rows(actor, record, refusals, moment))
@@ -109,24 +62,6 @@ def _seen_scopes(row: Row) -> tuple[str, ...]:
 
 def _said(row: Row) -> bool:
     return bool(row.outcomes or row.problems) and not row.repeat
-
-
-def _prepare(actor: Actor, record: Record, sent: Sent, moment: Moment) -> Row:
-    mine, problems = canonical_document(record, sent.new)
-    base = None if sent.assumed is None else canonical_document(record, sent.assumed)[0]
-    stamp = parse_stamp(mine.get("stamp"))
-    if stamp is not None and actor.device_id is not None and stamp.device_id != actor.device_id:
-        stamp = None  # a counter of another device says nothing about this one
-    device = actor.device_id or (stamp.device_id if stamp else None)
-    if sent.partial:
-        base = {}
-    edit = Edit(base, mine, device, edit_ms(stamp, moment.offset_ms, moment.ms))
-    row_id = mine.get("id") or str(sent.new.get("id", ""))
-    row = Row(row_id, sent.new, edit, stamp, known=_revision(base), partial=sent.partial)
-    if not mine.get("id") and not problems:
-        problems.append(Problem("ID_MISSING", "缺少记录编号 id（UUIDv7）", "id"))
-    row.problems = tuple(problems)
-    return row
 
 
 async def _round(
@@ -158,7 +93,7 @@ async def _load(connection: AsyncConnection, actor: Actor, record: Record, rows:
         row.after, row.scopes = row.before, row.scopes_before
         row.visible = row.before is None or (record.may(actor.role, Verb.READ) and not granted.isdisjoint(row.scopes_before))
         if row.partial and row.before and not row.edit.mine.get("revision"):
-            row.edit.mine["revision"] = _revision(row.before)
+            row.edit.mine["revision"] = revision_of(row.before)
         shadow = shadows.get((row.edit.device_id, row.id))
         if shadow is not None and not row.partial:
             row.repeat = is_repeat(row.stamp, shadow.counter)
@@ -169,7 +104,7 @@ async def _merge(connection: AsyncConnection, actor: Actor, record: Record, rows
     plan = plan_for(record, actor.role)
     candidates = []
     for row in rows:
-        if row.repeat:
+        if row.repeat or row.problems:
             continue
         if not row.visible:
             row.refuse(UNSEEN)
@@ -208,7 +143,7 @@ def _settle(actor: Actor, record: Record, row: Row, found: Sources, moment: Mome
     if problems:
         row.refuse(*problems)
         return
-    after["revision"] = _revision(row.before) + 1
+    after["revision"] = revision_of(row.before) + 1
     after["stamp"] = row.edit.mine.get("stamp")
     after["created_at"] = row.before["created_at"] if row.before else moment.text
     after["updated_at"] = moment.text
@@ -256,55 +191,16 @@ async def _log(
 ) -> None:
     """History, feed, shadows and orphans of the rows that are done, then the scopes of their children."""
     written = [row for row in rows if row.changed]
-    changes = [_change(actor, row) for row in written]
-    shadows = [_shadow(row) for row in rows if row.edit.device_id is not None and not row.repeat and not row.partial]
-    orphans = [_orphan(record, row) for row in written if _is_orphan(record, row, found)]
+    changes = [change_row(actor, row) for row in written]
+    shadows = [shadow_row(row) for row in rows if row.edit.device_id is not None and not row.repeat and not row.partial]
+    orphans = [orphan_row(record, row) for row in written if _is_orphan(record, row, found)]
     if changes or shadows:
         await store.log(connection, record, moment.now, changes, shadows, orphans)
     moved = [row.id for row in written if row.before is not None and row.scopes != row.scopes_before]
     await cascade(connection, record, registry, moved)
 
 
-def _change(actor: Actor, row: Row) -> Document:
-    before, after = row.before, row.after
-    assert after is not None  # a changed row has an after-state
-    gone = bool(after["deleted"])
-    left = set(row.scopes_before if before else row.scopes) - (set() if gone else set(row.scopes))
-    return {
-        "doc_id": row.id,
-        "revision": after["revision"],
-        "user_id": actor.user_id,
-        "device_id": row.edit.device_id,
-        "kind": "CREATE" if before is None else "DELETE" if gone and not before["deleted"] else "UPDATE",
-        "edited_at_ms": row.edit.edited_ms,
-        "changes": None if before is None else {name: [before.get(name), after[name]] for name in row.changed},
-        "scopes_in": [] if gone else list(row.scopes),
-        "scopes_out": sorted(left | set(row.scopes)) if gone else sorted(left & set(row.scopes_before)),
-    }
-
-
-def _shadow(row: Row) -> Document:
-    accepted = row.shadow is not None and not row.problems
-    return {
-        "device_id": row.edit.device_id,
-        "doc_id": row.id,
-        "counter": row.stamp.counter if row.stamp else 0,
-        "revision": _revision(row.after) if accepted else None,
-        "document": row.shadow if accepted else None,
-    }
-
-
 def _is_orphan(record: Record, row: Row, found: Sources) -> bool:
     if not record.scope.parent or not _scope_changed(record, row) or row.after is None:
         return False
     return row.after[record.scope.parent] not in found.parents
-
-
-def _orphan(record: Record, row: Row) -> Document:
-    assert row.after is not None  # a changed row has an after-state
-    return {"doc_id": row.id, "parent_record": record.by_name[record.scope.parent].ref, "parent_id": row.after[record.scope.parent]}
-
-
-def _revision(document: Mapping[str, Any] | None) -> int:
-    revision = document.get("revision") if document else None
-    return revision if type(revision) is int else 0

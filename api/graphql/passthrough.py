@@ -10,7 +10,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import asyncpg
 import orjson
 from graphql.type import GraphQLObjectType
 from strawberry.schema.schema import StrawberryGraphQLCoreExecutionContext
@@ -36,7 +35,7 @@ class Plan:
     record: Record
     actor: Actor
     registry: Registry
-    pool: asyncpg.Pool[asyncpg.Record]
+    pool: Any  # asyncpg.Pool, or anything with `fetchval`
 
     async def complete(self, executor: Any, object_type: GraphQLObjectType, details: Any) -> Any:
         raise NotImplementedError
@@ -83,10 +82,11 @@ class Connection(Plan):
         wanted = selected(executor, object_type, details)
         parts = {name: self._part(executor, reader, object_type, field_details) for name, field_details in wanted.items()}
         total = f", total AS (SELECT count(*) AS n {matching})" if self._asks(wanted, "totalCount") else ""
+        outputs = ", ".join(f'{part} AS "{name}"' for name, part in parts.items())
         sql = (
             f"WITH page AS MATERIALIZED (SELECT t.id, row_number() OVER (ORDER BY {order_by(self.keys)}) AS ord {matching}{place}"
             f" ORDER BY {order_by(self.keys)} LIMIT {self.first + 1}){total}"
-            f" SELECT convert_to(row_to_json(u)::text, 'UTF8') FROM (SELECT {', '.join(f'{sql} AS {chr(34)}{name}{chr(34)}' for name, sql in parts.items())}) u"
+            f" SELECT convert_to(row_to_json(u)::text, 'UTF8') FROM (SELECT {outputs}) u"
         )
         return Fragment(await self.pool.fetchval(sql, *parameters.values))
 
@@ -129,7 +129,8 @@ class Connection(Plan):
         return ", ".join(parts)
 
     def _page_info(self, executor: Any, target: GraphQLObjectType, details: Any) -> str:
-        at = f"(SELECT {cursor(self.keys)} FROM page JOIN {self.record.name} t ON t.id = page.id WHERE page.ord <= {self.first} ORDER BY page.ord {{}} LIMIT 1)"
+        rows = f"page JOIN {self.record.name} t ON t.id = page.id WHERE page.ord <= {self.first}"
+        at = f"(SELECT {cursor(self.keys)} FROM {rows} ORDER BY page.ord {{}} LIMIT 1)"
         known = {
             "__typename": f"'{target.name}'::text",
             "hasNextPage": f"(SELECT count(*) > {self.first} FROM page)",
@@ -173,7 +174,8 @@ class Pull(Plan):
     def _sql(self, source: PageSource, aggregates: Sequence[tuple[str, str]]) -> str:
         laterals = "".join(f" CROSS JOIN LATERAL (SELECT {chosen}) u{n}" for n, (chosen, _) in enumerate(aggregates))
         outputs = "".join(
-            f", convert_to('[' || string_agg(CASE WHEN readable.yes THEN row_to_json(u{n})::text ELSE {gone} END, ',' ORDER BY d.ord) || ']', 'UTF8')"
+            f", convert_to('[' || string_agg(CASE WHEN readable.yes THEN row_to_json(u{n})::text ELSE {gone} END, ',' ORDER BY d.ord)"
+            " || ']', 'UTF8')"
             for n, (_, gone) in enumerate(aggregates)
         )
         readable = READABLE.format(alias="t", scopes="$1::text[]")

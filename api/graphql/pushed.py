@@ -16,7 +16,7 @@ from graphql import ListTypeNode, NamedTypeNode, NonNullTypeNode, OperationDefin
 
 from api.graphql.names import camel
 from schema.base import Document, Record
-from sync.write import Sent
+from sync.rows import Sent
 
 _SUFFIX = "PushRow"
 
@@ -25,7 +25,7 @@ def lift(operation: OperationDefinitionNode, variables: dict[str, Any] | None) -
     """The variables with each list of pushed rows emptied, and those lists by variable."""
     names = [definition.variable.name.value for definition in operation.variable_definitions or () if _is_rows(definition.type)]
     rows = {name: variables[name] for name in names if variables and isinstance(variables.get(name), list)}
-    return ({**variables, **dict.fromkeys(rows, [])} if variables and rows else variables), rows
+    return ({**variables, **{name: [] for name in rows}} if variables and rows else variables), rows
 
 
 def _is_rows(node: TypeNode) -> bool:
@@ -39,10 +39,12 @@ def _is_rows(node: TypeNode) -> bool:
 
 def rows_of(info: strawberry.Info[Any, Any], record: Record, given: list[Any]) -> list[Sent]:
     """The rows of this field's argument, from where they are: lifted from a variable or written in the document."""
-    argument = next(node for node in info._raw_info.field_nodes[0].arguments if node.name.value == "rows").value
+    argument = next(node for node in info._raw_info.field_nodes[0].arguments or () if node.name.value == "rows").value
     if isinstance(argument, VariableNode) and argument.name.value in info.context.rows:
         return [_sent(record, row) for row in info.context.rows[argument.name.value]]
-    return [Sent(None if not row.assumed_master_state else values(row.assumed_master_state), values(row.new_document_state)) for row in given]
+    return [
+        Sent(None if not row.assumed_master_state else values(row.assumed_master_state), values(row.new_document_state)) for row in given
+    ]
 
 
 def _sent(record: Record, row: Any) -> Sent:

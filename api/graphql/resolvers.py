@@ -15,7 +15,7 @@ from api.graphql.names import camel, pascal, plural
 from api.graphql.passthrough import Connection, One, Pull, Rows
 from api.graphql.pushed import rows_of, values
 from api.graphql.select import Reader, order_keys
-from api.graphql.types import CheckpointInput, RecordTypes
+from api.graphql.types import CheckpointInput, RecordTypes, list_of
 from geo.scope import relevant
 from schema.actor import Actor, Role
 from schema.base import Document, Record, Verb
@@ -24,9 +24,10 @@ from schema.registry import Registry
 from schema.values import canonical
 from sync.conflicts import message
 from sync.moment import Moment
+from sync.rows import Row, Sent
 from sync.scoping import adopt
 from sync.token import decode, encode
-from sync.write import Row, Sent, apply
+from sync.write import apply
 
 MOST_PULLED = 5000
 MOST_PUSHED = 2000
@@ -51,7 +52,7 @@ class Resolvers:
             plural(record): self._field(
                 self.many,
                 types.connection,
-                {"filter": types.filter | None, "order_by": list[types.order] | None, "first": int, "after": str | None},
+                {"filter": types.filter | None, "order_by": list_of(types.order) | None, "first": int, "after": str | None},
                 {"filter": None, "order_by": None, "first": 50, "after": None},
             ),
         }
@@ -65,7 +66,7 @@ class Resolvers:
         found = {}
         writable = any(verbs & (Verb.CREATE | Verb.UPDATE) for verbs in self.record.access.values())
         if self.record.travels and writable:
-            found[f"push{name}"] = self._field(self.push, list[types.output], {"rows": list[types.push_row]})
+            found[f"push{name}"] = self._field(self.push, list_of(types.output), {"rows": list_of(types.push_row)})
         if writable:
             found[f"save{name}"] = self._field(self.save, types.output, {"input": types.input})
         if any(verbs & Verb.DELETE for verbs in self.record.access.values()):
@@ -197,7 +198,9 @@ def _refuse_unless_taken(record: Record, row: Row, *, must_exist: bool) -> None:
         raise Refused(*row.problems)
     if row.outcomes:
         labels = {column.name: column.label for column in record.all_columns}
-        raise Refused(*(Problem(f"CONFLICT_{o.code.value.upper()}", f"{labels[o.column]}：{message(o.code)}", o.column) for o in row.outcomes))
+        raise Refused(
+            *(Problem(f"CONFLICT_{o.code.value.upper()}", f"{labels[o.column]}：{message(o.code)}", o.column) for o in row.outcomes)
+        )
 
 
 def _differs(record: Record, role: Role, row: Row) -> bool:

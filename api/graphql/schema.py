@@ -18,21 +18,27 @@ from schema.registry import Registry, load
 Info = strawberry.Info[RequestContext, None]
 
 
+async def wake(info: Info) -> AsyncGenerator[str, None]:
+    actor, hub = info.context.signed_in(), info.context.hub
+    assert hub is not None  # a socket is served by a running app
+    subscription = hub.subscribe(actor.scopes)
+    try:
+        async for word in subscription:
+            yield word
+    finally:
+        subscription.close()
+
+
 @strawberry.type
 class Subscription:
-    @strawberry.subscription(description='Yields "RESYNC" when there is something to pull; one for all records.')
-    async def wake(self, info: Info) -> AsyncGenerator[str, None]:
-        actor, hub = info.context.signed_in(), info.context.hub
-        assert hub is not None  # a socket is served by a running app
-        subscription = hub.subscribe(actor.scopes)
-        try:
-            async for word in subscription:
-                yield word
-        finally:
-            subscription.close()
+    wake: AsyncGenerator[str, None] = strawberry.subscription(
+        resolver=wake, description='Yields "RESYNC" when there is something to pull; one for all records.'
+    )
 
 
-def build_schema(registry: Registry | None = None, *, queries: tuple[type, ...] = (), mutations: tuple[type, ...] = ()) -> strawberry.Schema:
+def build_schema(
+    registry: Registry | None = None, *, queries: tuple[type, ...] = (), mutations: tuple[type, ...] = ()
+) -> strawberry.Schema:
     """Everything that can be asked. `queries` and `mutations` are further mixins, written by hand in api/actions."""
     registry = registry or load()
     family = Family(registry)

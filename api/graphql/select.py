@@ -119,7 +119,8 @@ def _related(
             else f"'{target_type.name}'::text AS \"{key}\""
             for key, sub in selected(executor, target_type, details).items()
         ]
-        return f"(SELECT row_to_json(u) FROM area {inner} CROSS JOIN LATERAL (SELECT {', '.join(parts)}) u WHERE {inner}.code = {alias}.{column.name})"
+        rows = f"area {inner} CROSS JOIN LATERAL (SELECT {', '.join(parts)}) u"
+        return f"(SELECT row_to_json(u) FROM {rows} WHERE {inner}.code = {alias}.{column.name})"
     target = reader.registry[column.ref]
     if not target.may(reader.actor.role, Verb.READ):
         return "NULL"
@@ -222,7 +223,8 @@ def cursor(keys: Sequence[OrderKey], alias: str = "t") -> str:
 def beyond(keys: Sequence[OrderKey], after: str, parameters: Parameters, alias: str = "t") -> str:
     """Rows after the cursor in the order. Raises Refused for a cursor that isn't ours."""
     values = _decode(after, keys)
-    alternatives, equal = [], []
+    alternatives: list[str] = []
+    equal: list[str] = []
     for key, value in zip(keys, values, strict=True):
         name = f'{alias}."{key.column.name}"'
         if value is None:

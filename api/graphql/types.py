@@ -58,7 +58,7 @@ SCALARS: dict[object, Any] = {
 CONFIG = StrawberryConfig(auto_camel_case=True, scalar_map=SCALARS)
 
 
-def _list_of(hint: Any) -> Any:
+def list_of(hint: Any) -> Any:
     return types.GenericAlias(list, (hint,))  # a run-time type that mypy lets through
 
 
@@ -74,8 +74,8 @@ _PYTHON: dict[Kind, Any] = {
     Kind.AREA: strawberry.ID,
     Kind.POSITION: Position,
     Kind.POINT: Point,
-    Kind.TAGS: _list_of(str),
-    Kind.ITEMS: _list_of(JSON),
+    Kind.TAGS: list_of(str),
+    Kind.ITEMS: list_of(JSON),
     Kind.JSON: JSON,
 }
 _FILTERABLE = frozenset(
@@ -176,7 +176,7 @@ class RecordTypes:
 
     @cached_property
     def pull(self) -> Any:
-        fields = {"documents": _list_of(self.output), "checkpoint": Checkpoint}
+        fields = {"documents": list_of(self.output), "checkpoint": Checkpoint}
         return make(f"{pascal(self.record.name)}Pull", fields)
 
     @cached_property
@@ -186,8 +186,8 @@ class RecordTypes:
     @cached_property
     def connection(self) -> Any:
         fields = {
-            "edges": _list_of(self.edge),
-            "nodes": _list_of(self.output),
+            "edges": list_of(self.edge),
+            "nodes": list_of(self.output),
             "page_info": PageInfo,
             "total_count": int,
         }
@@ -202,7 +202,7 @@ class RecordTypes:
         }
         fields["within"] = strawberry.ID | None
         lazy = self.family.lazy_filter(self.record.name)
-        fields |= {"and_": _list_of(lazy) | None, "or_": _list_of(lazy) | None, "not_": lazy | None}
+        fields |= {"and_": list_of(lazy) | None, "or_": list_of(lazy) | None, "not_": lazy | None}
         return make(f"{pascal(self.record.name)}Filter", fields, is_input=True)
 
     @cached_property
@@ -253,7 +253,7 @@ def _describe(column: Column) -> str:
 def _operators(hint: Any, column: Column) -> dict[str, Any]:
     if column.kind is Kind.TAGS:
         return {"has": str | None, "is_null": bool | None}
-    fields: dict[str, Any] = {"eq": hint | None, "ne": hint | None, "in_": _list_of(hint) | None, "is_null": bool | None}
+    fields: dict[str, Any] = {"eq": hint | None, "ne": hint | None, "in_": list_of(hint) | None, "is_null": bool | None}
     if column.kind in _ORDERED:
         fields |= dict.fromkeys(("gt", "gte", "lt", "lte"), hint | None)
     if column.kind is Kind.TEXT:

@@ -97,5 +97,4 @@ RECORD = Record(
     rules=(_credit_code, _headcount),
     frozen_when=("source", frozenset({"DECLARATION", "INSPECTION", "COORDINATOR", "IMPORT", "DEMO"})),
     place="location",
-    natural_key=("credit_code", "area_code"),
 )

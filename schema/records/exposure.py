@@ -29,5 +29,4 @@ RECORD = Record(
         Role.ENTERPRISE: READ,
         Role.CDC: READ,
     },
-    natural_key=("workplace_id", "factor_code"),
 )

@@ -53,5 +53,4 @@ RECORD = Record(
     access={Role.CDC: WRITE, Role.REHAB: Verb.READ | Verb.UPDATE},
     rules=(_resident_id,),
     arbiters=CDC,
-    area_only=True,
 )

@@ -8,8 +8,8 @@ import shutil
 from pathlib import Path
 
 import pytest
-from api.settings import ROOT
 
+from api.settings import ROOT
 from tests.api.http_world import prepare, serving
 
 pytestmark = pytest.mark.skipif(
