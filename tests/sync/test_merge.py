@@ -244,6 +244,14 @@ def test_a_repeated_count_without_an_answer_counts_once() -> None:
     assert server.master["total"] == 2
 
 
+@pytest.mark.parametrize("base", [document(), None])
+def test_the_device_s_own_last_write_is_no_rival_even_without_a_shadow(base: Document | None) -> None:
+    master = document(revision=2, name="A")
+    changes = [Change(1, "b", 8, None), Change(2, "b", 9, {"name": (None, "A")})]
+    merged = merge(PLAN, master, Edit(base, document(name="B"), "b", 5), field_writes(changes, master))
+    assert (merged.document["name"], merged.outcomes) == ("B", ())
+
+
 def test_what_comes_back_after_a_crash_is_an_echo() -> None:
     """A counter went 0, 5, 7 by others; the device holds 5 without knowing of it, and a name of its own."""
     base, master = document(), document(revision=3, total=7)
@@ -270,6 +278,12 @@ def test_an_edit_on_the_current_master_is_not_contested() -> None:
     assert not contested(PLAN, document(revision=2), Edit(document(revision=2), document(revision=2, name="A"), "b", 5))
     assert contested(PLAN, document(revision=2, name="B"), Edit(document(), document(name="A"), "b", 5))
     assert not contested(PLAN, None, Edit(None, document(), "b", 5))
+
+
+def test_a_document_ahead_of_its_base_is_contested() -> None:
+    """Only the history tells what of it is an echo."""
+    master = document(revision=3, total=7)
+    assert contested(PLAN, master, Edit(document(total=7), document(revision=2, total=5), "b", 5))
 
 
 def test_the_history_names_each_write_and_a_creation_writes_every_field() -> None:
