@@ -60,8 +60,8 @@ _SESSION = {
     "application_name": "zhijian-stamper",
     "jit": "off",
     # A leader that is frozen or unreachable must lose its session, and with it the lock, before anybody waits for it for long.
-    "idle_session_timeout": "1500ms",
-    "idle_in_transaction_session_timeout": "1500ms",
+    "idle_session_timeout": "1000ms",
+    "idle_in_transaction_session_timeout": "1000ms",
     "client_connection_check_interval": "500ms",
     "tcp_keepalives_idle": "1",
     "tcp_keepalives_interval": "1",
