@@ -23,7 +23,7 @@ def readable(actor: Actor, record: Record, alias: str = "") -> ColumnElement[boo
     """The condition under which `actor` reads a row of `record`'s table (or its `alias`): false for a role without READ."""
     if not record.may(actor.role, Verb.READ):
         return false()
-    scopes: ColumnElement[list[str]] = literal_column(f"{alias or record.name}.scopes", ARRAY(Text))
+    scopes: ColumnElement[object] = literal_column(f"{alias or record.name}.scopes")
     return scopes.bool_op("&&")(bindparam(None, list(actor.scopes), type_=ARRAY(Text), unique=True))
 
 

@@ -11,13 +11,11 @@ from sqlalchemy.pool import NullPool
 from api import cluster
 from api.settings import engine_url
 from geo.divisions import Counts, load_areas
-from schema.areas import metadata
 
 
 async def _load(url: str) -> Counts:
     made = create_async_engine(engine_url(url), poolclass=NullPool)
     async with made.begin() as opened:
-        await opened.run_sync(metadata.create_all)
         counts = await load_areas(opened)
     await made.dispose()
     return counts

@@ -4,6 +4,7 @@ from functools import cache
 
 import pytest
 import shapely
+from shapely.geometry.base import BaseGeometry
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from geo import sources
@@ -15,7 +16,7 @@ from schema.problems import Refused
 
 
 @cache
-def jilin() -> dict[str, shapely.Geometry]:
+def jilin() -> dict[str, BaseGeometry]:
     counties = (found for found in settled(sources.boundaries()) if found.layer == Level.COUNTY and found.code.startswith("22"))
     return {county.code: county.geometry for county in counties}
 
