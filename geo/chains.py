@@ -12,7 +12,7 @@ def chains(parents: Mapping[str, str | None], memberships: Mapping[str, Sequence
 
     `memberships` names an area's jurisdictions; a jurisdiction brings its own ancestors. The root and codes that
     `parents` does not know are in no chain; the root's own chain is empty.
-    Raises ValueError for a cycle.
+    Raises ValueError for a cycle, also one through a jurisdiction that lies below its own member.
     """
     lines = {code: _line(code, parents) for code in parents}
     return {code: _with_jurisdictions(line, lines, memberships) for code, line in lines.items()}
@@ -33,6 +33,8 @@ def _with_jurisdictions(
     line: tuple[str, ...], lines: Mapping[str, tuple[str, ...]], memberships: Mapping[str, Sequence[str]]
 ) -> tuple[str, ...]:
     beside = [code for area in line for jurisdiction in memberships.get(area, ()) for code in lines.get(jurisdiction, ())]
+    if line and line[0] in beside:
+        raise ValueError(f"{line[0]} belongs to a jurisdiction below itself")
     return line[:1] + _new(beside, line) + line[1:]
 
 

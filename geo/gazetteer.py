@@ -6,7 +6,7 @@ Where the sources disagree, what is done about it stands here as data: RENAMED, 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import date
 
@@ -26,7 +26,7 @@ RENAMED = {"460321": "460302", "460322": "460303", "540422": "540481", "540530":
 MERGED = {"500157": ("500105", "500112")}
 # In the boundary file but not in the Ministry's tree: places run by a province or prefecture without a code of GB/T 2260.
 LISTED = {"629700": "620000", "629800": "620000", "629900": "620000", "632857": "632800"}
-# Set up in 2024 out of 653221 and 653223; their land still shows as those counties.
+# Set up in 2024; their land still shows as the counties that they were cut from.
 WITHOUT_BOUNDARY = frozenset({"653228", "653229"})
 
 OUR_SOURCE = "zhijian"
@@ -95,7 +95,8 @@ def memberships() -> dict[str, tuple[str, ...]]:
 def settled(boundaries: Iterable[Boundary]) -> list[Boundary]:
     """The boundaries under today's codes, with those of merged areas derived; the merged ones stay, retired."""
     renamed = [replace(boundary, code=RENAMED.get(boundary.code, boundary.code)) for boundary in boundaries]
-    return renamed + [_merged(code, parts, renamed) for code, parts in MERGED.items()]
+    known = {boundary.code for boundary in renamed}
+    return renamed + [_merged(code, parts, renamed) for code, parts in MERGED.items() if known.issuperset(parts)]
 
 
 def merged_away() -> frozenset[str]:
@@ -140,16 +141,20 @@ def _zone(zone: Jurisdiction) -> Area:
     )
 
 
-def _layers(rows: Iterable[Area], boundaries: Iterable[Boundary]) -> dict[str, tuple[Level, ...]]:
+def _layers(rows: Collection[Area], boundaries: Iterable[Boundary]) -> dict[str, tuple[Level, ...]]:
     found: dict[str, set[Level]] = defaultdict(set)
     for boundary in boundaries:
         if boundary.code not in merged_away():
             found[boundary.code].add(boundary.layer)
     for code in WITHOUT_BOUNDARY:
         found[code].add(Level.COUNTY)
+    cities = {row.code for row in rows if row.level == Level.CITY and Level.COUNTY not in found[row.code]}
     for row in rows:
         if row.level in (Level.COUNTRY, Level.TOWNSHIP, Level.JURISDICTION):
             found[row.code].add(row.level)
+        # No county holds it (加格达奇's streets): on the level of counties it stands for itself.
+        if row.level == Level.TOWNSHIP and row.parent in cities:
+            found[row.code].add(Level.COUNTY)
     return defaultdict(tuple, {code: tuple(level for level in Level if level in levels) for code, levels in found.items()})
 
 

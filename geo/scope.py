@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from functools import cache
 
-from sqlalchemy import ColumnElement, bindparam, column, false, table, text
+from sqlalchemy import ColumnElement, bindparam, false, literal_column, text
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.types import Text
@@ -23,7 +23,7 @@ def readable(actor: Actor, record: Record, alias: str = "") -> ColumnElement[boo
     """The condition under which `actor` reads a row of `record`'s table (or its `alias`): false for a role without READ."""
     if not record.may(actor.role, Verb.READ):
         return false()
-    scopes = column("scopes", ARRAY(Text), _selectable=table(alias or record.name))
+    scopes: ColumnElement[object] = literal_column(f"{alias or record.name}.scopes")
     return scopes.bool_op("&&")(bindparam(None, list(actor.scopes), type_=ARRAY(Text), unique=True))
 
 
