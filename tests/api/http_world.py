@@ -36,6 +36,17 @@ PASSWORD = "right horse"
 PHONE = "13800138000"
 AREAS = (("220000", "吉林省", "province"), ("220102", "南关区", "county"), ("110000", "北京市", "province"))
 
+PEOPLE = (
+    ("ins", Role.INSPECTOR, ["220102", "enterprise:7"], True, False),
+    ("nation", Role.CDC, ["000000"], True, False),
+    ("demo", Role.ADMIN, [], True, True),
+    ("gone", Role.INSPECTOR, ["220102"], False, False),
+)
+_COPY = """WITH made AS (
+    INSERT INTO user_account (id, username, password_hash, role, active, demo)
+    SELECT gen_random_uuid(), :name, password_hash, :role, :active, :demo FROM user_account WHERE username = 'boss' RETURNING id)
+  INSERT INTO user_grant (user_id, scope) SELECT id, unnest(CAST(:grants AS text[])) FROM made"""
+
 
 @strawberry.type
 class Node:
@@ -141,15 +152,8 @@ async def prepare(url: str) -> None:
         await connection.execute(text("CREATE TABLE IF NOT EXISTS area (code text PRIMARY KEY, name text, level text)"))
         await connection.execute(text("DELETE FROM area"))
         await connection.execute(text(await _insert_area(connection)), [{"code": c, "name": n, "level": v} for c, n, v in AREAS])
-        for name, role, grants in (
-            ("boss", Role.SUPERVISOR, ["220000"]),
-            ("ins", Role.INSPECTOR, ["220102", "enterprise:7"]),
-            ("nation", Role.CDC, ["000000"]),
-        ):
-            await create_user(connection, name, PASSWORD, role, grants)
-        await create_user(connection, "demo", PASSWORD, Role.ADMIN, [], demo=True)
-        await create_user(connection, "gone", PASSWORD, Role.INSPECTOR, ["220102"])
-        await connection.execute(text("UPDATE user_account SET active = false WHERE username = 'gone'"))
+        await create_user(connection, "boss", PASSWORD, Role.SUPERVISOR, ["220000"])
+        await connection.execute(text(_COPY), [dict(zip(("name", "role", "grants", "active", "demo"), row, strict=True)) for row in PEOPLE])
     await engine.dispose()
 
 
@@ -169,11 +173,11 @@ async def _insert_area(connection: Any) -> str:
 
 
 @asynccontextmanager
-async def serving(url: str, data: Path, *, limits: Limits | None = None, **choices: Any) -> AsyncIterator[World]:
+async def serving(url: str, data: Path, *, limits: Limits | None = None, listen: int = 0, **choices: Any) -> AsyncIterator[World]:
     settings = Settings(database_url=url, data=data, **choices)
     app = build(settings, SCHEMA, limits=limits)
     server = uvicorn.Server(config(app, settings))
-    with socket.create_server(("127.0.0.1", 0)) as listening:
+    with socket.create_server(("127.0.0.1", listen)) as listening:
         address = f"http://127.0.0.1:{listening.getsockname()[1]}"
         task = asyncio.create_task(server._serve([listening]))
         while not server.started:
