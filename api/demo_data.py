@@ -163,6 +163,17 @@ def _identifier(key: int, millisecond: int, number: int) -> str:
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
 
+@cache
+def _keys(seed: int) -> Mapping[str, int]:
+    """What makes the ids of one seed and record differ from those of another."""
+    return {name: _mix(_mix(seed + 0x5EED) + at) for at, name in enumerate(("enterprise", *_DETAILS, *_PEOPLE), 1)}
+
+
+def enterprise_id(seed: int, index: int) -> str:
+    """The id of the demo enterprise number `index`; it can be had without the areas."""
+    return _identifier(_keys(seed)["enterprise"], index, index)
+
+
 def _moment(days_ago: int, minute: int) -> str:
     return f"{_DAYS[days_ago]}T{1 + minute // 60 % 9:02d}:{minute % 60:02d}:00+00:00"
 
@@ -203,7 +214,7 @@ class Demo:
         self.seed = seed
         self.townships = tuple(townships)
         self._key = _mix(seed + 0x5EED)
-        self._keys = {name: _mix(self._key + at) for at, name in enumerate(("enterprise", *_DETAILS, *_PEOPLE), 1)}
+        self._keys = _keys(seed)
         self._scramble = 1 + 31 * (_mix(self._key) % (31**5 - 1)), _mix(self._key + 99)  # coprime with 31: no code twice
 
     # --- enterprises -------------------------------------------------------------------------------------------------
@@ -211,9 +222,6 @@ class Demo:
     def blocks(self, enterprises: int) -> range:
         """Numbers of the blocks that hold the first `enterprises`."""
         return range(-(-enterprises // BLOCK))
-
-    def enterprise_id(self, index: int) -> str:
-        return _identifier(self._keys["enterprise"], index, index)
 
     def credit_code(self, county: str, index: int) -> str:
         step, start = self._scramble
@@ -237,7 +245,7 @@ class Demo:
         surname = words.SURNAMES[bits >> 46 & 7]
         brand = words.BRANDS[bits >> 49 & 15] + words.SECOND_BRANDS[bits >> 53 & 15]
         document = {
-            "id": self.enterprise_id(index),
+            "id": _identifier(self._keys["enterprise"], index, index),
             "name": f"演示{township.county_name}{brand}{industry.trade}有限公司",
             "credit_code": self.credit_code(township.county, index),
             "area_code": township.code,
@@ -374,6 +382,14 @@ class Demo:
         """Townships of a county that have an active coordinator."""
         return [township for township in self.townships if township.county == county and self._state(township) == "ACTIVE"]
 
+    def coordinator_of(self, username: str) -> Township:
+        """The township of the coordinator who signs in under that name."""
+        return self._signing_in[username]
+
+    @cached_property
+    def _signing_in(self) -> Mapping[str, Township]:
+        return {username: (self.covered(county) or self.townships)[0] for username, county in words.SIGNING_IN}
+
     def site_id(self, township: Township) -> str:
         return self._township_id("rehab_site", township)
 
@@ -417,7 +433,7 @@ class Demo:
             "appointed_on": _DAYS[800 + (bits >> 29 & 1023)],
             "ended_on": _DAYS[10 + (bits >> 40 & 255)] if state == "ENDED" else None,
             "trained_on": _DAYS[bits >> 48 & 511],
-            "username": None,
+            "username": next((username for username, own in self._signing_in.items() if own is township), None),
             "demo": True,
         }
 

@@ -98,6 +98,7 @@ SECOND_BRANDS = (
 )
 SURNAMES = "甲乙丙丁戊己庚辛"
 OFFICERS: Mapping[str, Sequence[str]] = {"220102": ("inspector1", "inspector2"), "220103": ("demo-officer", "inspector3")}
+SIGNING_IN = (("coordinator1", "220102"), ("coordinator2", "220103"))  # username and county of the coordinators with an account
 OTHER_OFFICERS = ("demo-officer", "demo-officer-too")
 CHECKS = (
     "管理机构与制度",

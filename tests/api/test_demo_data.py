@@ -5,7 +5,7 @@ from itertools import islice
 import orjson
 import pytest
 
-from api.demo_data import BLOCK, TODAY, CountyRow, Demo, Township, TownshipRow, arrange, credit_code
+from api.demo_data import BLOCK, TODAY, CountyRow, Demo, Township, TownshipRow, arrange, credit_code, enterprise_id
 from api.demo_words import INDUSTRIES
 from geo.coordinates import to_wgs84
 from schema import registry
@@ -61,7 +61,7 @@ def test_a_block_can_be_made_by_itself(demo: Demo) -> None:
     alone = Demo(7, province()).block(2, 3000)
     list(islice((demo.block(block, 3000) for block in range(2)), 2))
     assert demo.block(2, 3000) == alone
-    assert alone[0][1][0]["id"] == demo.enterprise_id(2 * BLOCK)
+    assert alone[0][1][0]["id"] == enterprise_id(7, 2 * BLOCK)
 
 
 def test_every_document_is_complete_and_canonical(documents: dict[str, list[Document]]) -> None:
@@ -155,6 +155,16 @@ def test_every_county_has_townships_with_and_without_coordinator(demo: Demo, doc
     own = {township.code for township in demo.townships if township.county == county}
     assert len(own & active) > len(own - active) > 0
     assert {township.code for township in demo.covered(county)} == own & active
+
+
+def test_two_coordinators_can_sign_in_each_in_a_county_of_their_own(demo: Demo, documents: dict[str, list[Document]]) -> None:
+    signing_in = {document["username"]: document for document in documents["coordinator"] if document["username"]}
+    assert {name: document["area_code"][:6] for name, document in signing_in.items()} == {
+        "coordinator1": "220102",
+        "coordinator2": "220103",
+    }
+    for name, document in signing_in.items():
+        assert (demo.coordinator_of(name).code, document["status"]) == (document["area_code"], "ACTIVE")
 
 
 def test_patrols_are_made_by_the_township_coordinator(documents: dict[str, list[Document]]) -> None:
