@@ -21,7 +21,7 @@ export interface Area {
 
 export interface Place extends Area {
   /** From the province down, without the place itself. */
-  ancestors: { code: string; name: string; level: Level }[];
+  ancestors: { code: string; name: string }[];
   /** The levels below that have areas, from the top. */
   levels: Level[];
 }
@@ -49,7 +49,7 @@ export interface Picture {
 }
 
 const PLACE = `query Place($code: ID!) {
-  area(code: $code) { code name level point bounds levels ancestors { code name level } } }`;
+  area(code: $code) { code name level point bounds levels ancestors { code name } } }`;
 const COVERAGE = `query Coverage($indicator: ID!, $area: ID!, $level: AreaLevel!, $own: AreaLevel!) {
   rows: coverage(indicator: $indicator, area: $area, level: $level) { ...value }
   total: coverage(indicator: $indicator, area: $area, level: $own) { ...value }

@@ -20,6 +20,7 @@ export class Desk {
   private readonly notice = make('p', { class: 'notice', role: 'alert', hidden: true });
   private readonly spoken = make('p', { class: 'unseen', 'aria-live': 'polite' });
   private readonly card = make('aside', { class: 'card', 'aria-live': 'polite', hidden: true });
+  private readonly unplaced = make('p', { class: 'unplaced', hidden: true });
   private readonly key = make('div', { class: 'map-legend' });
   private readonly ground = make('div', { class: 'map', id: 'map', 'data-state': 'drawing' });
   private readonly caption = make('div', { class: 'caption' });
@@ -37,7 +38,7 @@ export class Desk {
     this.scroller.append(this.table.element);
     this.element = make('div', { class: 'desk' }, make('a', { class: 'skip', href: '#areas' }, '跳到表格'), this.header(leave), this.bar(),
       make('main', { class: 'work' },
-        make('section', { class: 'map-side', 'aria-label': '覆盖地图' }, this.ground, this.card, this.key),
+        make('section', { class: 'map-side', 'aria-label': '覆盖地图' }, this.ground, this.card, this.unplaced, this.key),
         make('section', { class: 'list-side', id: 'areas', 'aria-label': '地区列表', tabindex: '-1' }, this.facts, this.caption, this.scroller)),
       this.spoken);
     window.addEventListener('popstate', this.returned);
@@ -88,6 +89,7 @@ export class Desk {
     this.showFacts(found);
     this.showRows(found);
     this.showCard(null);
+    this.showUnplaced(found);
     fill(this.key, legend(found.total?.target ?? found.rows[0]?.target ?? null));
     document.title = `${found.place.name} · 职业健康监督覆盖`;
     this.spoken.textContent = `${found.place.name}，${found.rows.length} 个${LEVEL_NAMES[found.level]}，覆盖率 ${percent(found.total?.value ?? null)}`;
@@ -144,8 +146,8 @@ export class Desk {
   }
 
   private bar(): HTMLElement {
-    const again = make('button', { type: 'button', class: 'quiet', title: '重新读取数据',
-      click: () => { if (this.picture) void this.load(this.picture.place.code, this.picture.level, 'replace'); } }, '刷新');
+    const again = make('button', { type: 'button', class: 'quiet', title: '重新读取数据', 'aria-label': '刷新',
+      click: () => { if (this.picture) void this.load(this.picture.place.code, this.picture.level, 'replace'); } }, '↻');
     return make('div', { class: 'bar' }, this.crumbs, this.notice, this.levels, again);
   }
 
@@ -182,6 +184,12 @@ export class Desk {
       townships ? this.gapSwitch(found) : make('span', { class: 'hint' }, '单击选中，双击或回车进入'));
     this.scroller.classList.toggle('empty', rows.length === 0);
     this.scroller.dataset['empty'] = townships ? '本区县各乡镇均有在岗协管员' : '没有可显示的地区';
+  }
+
+  private showUnplaced({ rows, level }: Picture): void {
+    const missing = rows.filter((row) => !row.place?.point).length;
+    this.unplaced.hidden = missing === 0;
+    this.unplaced.textContent = `${missing} 个${LEVEL_NAMES[level]}尚无位置，只列在表中`;
   }
 
   private gapSwitch(found: Picture): HTMLElement {

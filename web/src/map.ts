@@ -20,6 +20,8 @@ const TILE_DEPTH = 12; // deeper zooms draw these tiles larger
 const CHINA: [number, number, number, number] = [73.5, 18, 135.1, 53.6];
 const FONT = '"Noto Sans CJK SC", "Source Han Sans SC", "PingFang SC", "Microsoft YaHei", sans-serif';
 const OUTSIDE = '#eceff1';
+const LETTERS = { 'text-font': ['Medium'] }; // the weight; the family is FONT
+const INK = { 'text-color': '#101d27', 'text-halo-color': 'rgba(255,255,255,.92)', 'text-halo-width': 1.6 };
 const LOCALE = {
   'NavigationControl.ZoomIn': '放大', 'NavigationControl.ZoomOut': '缩小', 'AttributionControl.ToggleAttribution': '数据来源',
   'Map.Title': '覆盖地图', 'CooperativeGesturesHandler.WindowsHelpText': '按住 Ctrl 并滚动以缩放地图',
@@ -29,14 +31,22 @@ const LOCALE = {
 const STATE: ExpressionSpecification = ['coalesce', ['feature-state', 'class'], -2];
 const COLOUR: ExpressionSpecification = ['match', STATE, -1, NO_DATA, ...COLOURS.flatMap((colour, index) => [index, colour]), OUTSIDE] as unknown as ExpressionSpecification;
 
-function areaLayers(level: Drawn): LayerSpecification[] {
-  const source = { source: 'areas', 'source-layer': LAYERS[level], layout: { visibility: 'none' as const } };
+function hidden(level: Drawn): { source: string; 'source-layer': string; layout: { visibility: 'none' } } {
+  return { source: 'areas', 'source-layer': LAYERS[level], layout: { visibility: 'none' } };
+}
+
+function groundLayers(level: Drawn): LayerSpecification[] {
+  return [
+    { id: `${level}-fill`, type: 'fill', ...hidden(level), paint: { 'fill-color': COLOUR, 'fill-antialias': false } },
+    { id: `${level}-edge`, type: 'line', ...hidden(level), paint: { 'line-color': '#ffffff', 'line-width': ['interpolate', ['linear'], ['zoom'], 4, 0.4, 8, 1.1] } },
+  ];
+}
+
+function highlightLayers(level: Drawn): LayerSpecification[] {
   const flag = (name: string, yes: number, no: number): ExpressionSpecification => ['case', ['boolean', ['feature-state', name], false], yes, no];
   return [
-    { id: `${level}-fill`, type: 'fill', ...source, paint: { 'fill-color': COLOUR, 'fill-antialias': false } },
-    { id: `${level}-edge`, type: 'line', ...source, paint: { 'line-color': '#ffffff', 'line-width': ['interpolate', ['linear'], ['zoom'], 4, 0.4, 8, 1.1] } },
-    { id: `${level}-hover`, type: 'line', ...source, paint: { 'line-color': '#0f3149', 'line-width': 2, 'line-opacity': flag('hovered', 0.75, 0) } },
-    { id: `${level}-selected`, type: 'line', ...source, paint: { 'line-color': '#0f3149', 'line-width': 3.2, 'line-opacity': flag('selected', 1, 0) } },
+    { id: `${level}-hover`, type: 'line', ...hidden(level), paint: { 'line-color': '#0f3149', 'line-width': 2, 'line-opacity': flag('hovered', 0.75, 0) } },
+    { id: `${level}-selected`, type: 'line', ...hidden(level), paint: { 'line-color': '#0f3149', 'line-width': 3.2, 'line-opacity': flag('selected', 1, 0) } },
   ];
 }
 
@@ -54,17 +64,19 @@ function style(): StyleSpecification {
     },
     layers: [
       { id: 'ground', type: 'background', paint: { 'background-color': '#f7f9fa' } },
-      ...DRAWN.flatMap(areaLayers),
+      ...DRAWN.flatMap(groundLayers),
       parent('CITY', '#ffffff', 1.8),
       parent('PROVINCE', '#6f8391', 1.4),
+      ...DRAWN.flatMap(highlightLayers),
       { id: 'points', type: 'circle', source: 'points', paint: {
         'circle-radius': ['case', ['boolean', ['feature-state', 'selected'], false], 8, ['boolean', ['feature-state', 'hovered'], false], 7, 5],
         'circle-color': ['match', ['get', 'class'], 0, COLOURS[0]!, -1, NO_DATA, COLOURS[COLOURS.length - 1]!] as unknown as ExpressionSpecification,
         'circle-stroke-color': '#ffffff', 'circle-stroke-width': 1.5 } },
-      { id: 'labels', type: 'symbol', source: 'labels',
-        layout: { 'text-field': ['get', 'text'], 'text-size': ['interpolate', ['linear'], ['zoom'], 4, 10.5, 8, 13], 'text-padding': 3,
-          'text-max-width': 7, 'symbol-sort-key': ['get', 'order'], 'text-font': ['sans-serif'], 'text-variable-anchor': ['center', 'top', 'bottom'] },
-        paint: { 'text-color': '#16242f', 'text-halo-color': 'rgba(255,255,255,.85)', 'text-halo-width': 1.4 } },
+      { id: 'point-names', type: 'symbol', source: 'points', paint: INK,
+        layout: { ...LETTERS, 'text-field': ['get', 'name'], 'text-size': 12.5, 'text-anchor': 'top', 'text-offset': [0, 0.6] } },
+      { id: 'labels', type: 'symbol', source: 'labels', paint: INK,
+        layout: { ...LETTERS, 'text-field': ['get', 'text'], 'text-size': ['interpolate', ['linear'], ['zoom'], 4, 10.5, 8, 13.5], 'text-padding': 3,
+          'text-max-width': 7, 'symbol-sort-key': ['get', 'order'], 'text-variable-anchor': ['center', 'top', 'bottom'] } },
     ],
   };
 }
@@ -167,12 +179,9 @@ export class CoverageMap {
   private name(picture: Picture): void {
     const placed = picture.rows.filter((row) => row.place?.point);
     const points = this.level === 'TOWNSHIP' ? placed : [];
-    this.source('points').setData(collection(points.map((row) => feature(row, { code: row.area.code, class: row.value === null ? -1 : row.value > 0 ? 1 : 0 }))));
-    this.source('labels').setData(collection(placed.map((row) => feature(row, { text: this.label(row), order: row.value ?? 2 }))));
-  }
-
-  private label(row: Row): string {
-    return this.level === 'TOWNSHIP' ? `\n${row.area.name}` : `${row.area.name}\n${percent(row.value)}`;
+    this.source('points').setData(collection(points.map((row) => feature(row, { code: row.area.code, name: row.area.name, class: row.value === null ? -1 : row.value > 0 ? 1 : 0 }))));
+    const named = this.level === 'TOWNSHIP' ? [] : placed;
+    this.source('labels').setData(collection(named.map((row) => feature(row, { text: `${row.area.name}\n${percent(row.value)}`, order: row.value ?? 2 }))));
   }
 
   private source(name: string): GeoJSONSource {

@@ -91,6 +91,7 @@ export class Table {
   }
 
   private draw(): void {
+    this.element.classList.toggle('townships', this.level === 'TOWNSHIP');
     const columns = this.columns();
     fill(this.head, make('tr', {}, ...columns.map((column) => this.header(column)), this.opens ? make('td', { class: 'go' }) : null));
     this.elements.clear();
