@@ -35,7 +35,7 @@ VERBS = {
     "bench": Verb("api.bench:main", "measure pull and push beside their references"),
     "schema": Verb("api.printed:main", "print the GraphQL schema and the permission table"),
     "doctor": Verb("api.doctor:main", "say what is missing, and what to do"),
-    "stop": Verb("api.demo:stop", "stop a private PostgreSQL that was left running"),
+    "stop": Verb("api.cluster:main", "stop a private PostgreSQL that was left running"),
 }
 
 

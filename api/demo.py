@@ -56,14 +56,6 @@ def field_day(settings: Settings, arguments: list[str]) -> int:
         return 1
 
 
-def stop(settings: Settings, arguments: list[str]) -> int:
-    """Stop the private cluster, also one that the tests left behind."""
-    argparse.ArgumentParser("python -m api stop", description="Stop the private PostgreSQL of DATA.").parse_args(arguments)
-    for each in (settings, replace(settings, data=settings.data / "test")):
-        cluster.stop(each)
-    return 0
-
-
 def play(settings: Settings, *, once: bool, console: Console) -> int:
     """The exit code: 0 when the field day ended as it should, also when someone ended the serving after it."""
     console.print("Zhijian: field platform for occupational-health supervision. All persons and enterprises are invented.")
