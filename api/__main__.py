@@ -28,14 +28,14 @@ class Verb:
 VERBS = {
     "demo": Verb("api.demo:main", "prepare everything, play the field day, go on serving"),
     "serve": Verb("api.serve:main", "serve HTTP and GraphQL"),
-    "story": Verb("api.story:main", "play the field day against a server of its own"),
+    "story": Verb("api.demo:field_day", "play the field day against a server of its own"),
     "migrate": Verb("api.migrate:main", "bring the database to the newest migration, or write the next one"),
     "areas": Verb("api.areas:main", "load the administrative areas"),
     "seed": Verb("api.seed:main", "fill the database with invented data"),
     "bench": Verb("api.bench:main", "measure pull and push beside their references"),
     "schema": Verb("api.printed:main", "print the GraphQL schema and the permission table"),
     "doctor": Verb("api.doctor:main", "say what is missing, and what to do"),
-    "stop": Verb("api.demo:stop", "stop a private PostgreSQL that was left running"),
+    "stop": Verb("api.cluster:main", "stop a private PostgreSQL that was left running"),
 }
 
 

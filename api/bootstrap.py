@@ -68,8 +68,9 @@ def install_system(*, database: bool, browser: bool) -> None:
         return
     prefix = _apt_prefix(names)
     options = ["-y", "-q", "--no-install-recommends", "-o", "DPkg::Lock::Timeout=120"]
-    _run(f"system packages: {' '.join(names)}", [*prefix, "apt-get", "update", "-q"])
-    _run("", [*prefix, "env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "install", *options, *names])
+    _run("package lists", [*prefix, "apt-get", "update", "-q"], quiet=True)
+    command = [*prefix, "env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "install", *options, *names]
+    _run(f"system packages {' '.join(names)}", command, quiet=True)
     still = missing_packages(database=database, browser=browser)
     if still:
         raise SetupError(f"apt-get installed {' '.join(names)}, but {' '.join(still)} can't be found: `python -m api doctor` says more.")
@@ -140,15 +141,19 @@ def _fingerprint(sources: Iterable[Path]) -> str:
     return digest.hexdigest()
 
 
-def _run(what: str, command: list[str], folder: Path = ROOT) -> None:
+def _run(what: str, command: list[str], folder: Path = ROOT, *, quiet: bool = False) -> None:
+    """`quiet`: what the command says is shown only when it fails."""
     began = time.monotonic()
-    if what:
-        print(f"set-up: {what} …", flush=True)
+    print(f"set-up: {what} …", flush=True)
     environment = {**os.environ, "PATH": f"{VENV / 'bin'}{os.pathsep}{os.environ.get('PATH', os.defpath)}"}
-    done = subprocess.run(command, cwd=folder, env=environment, stdin=subprocess.DEVNULL, check=False)  # noqa: S603
+    output = subprocess.PIPE if quiet else None
+    done = subprocess.run(  # noqa: S603
+        command, cwd=folder, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output and subprocess.STDOUT, check=False
+    )
     if done.returncode:
+        print((done.stdout or b"").decode(errors="replace"), end="")
         raise SetupError(f"`{' '.join(command)}` failed with exit code {done.returncode}; its own words stand above.")
-    print(f"set-up: {what or 'done'} ({time.monotonic() - began:.0f} s)", flush=True)
+    print(f"set-up: {what} ({time.monotonic() - began:.0f} s)", flush=True)
 
 
 def main(arguments: list[str]) -> int:

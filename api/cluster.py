@@ -7,6 +7,7 @@ data folder points at it. A data folder without its pointer is new: a cluster le
 
 from __future__ import annotations
 
+import argparse
 import fcntl
 import hashlib
 import os
@@ -19,7 +20,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import asyncpg
@@ -92,6 +93,14 @@ class _Home:
         with suppress(OSError):
             return "\n" + self.log.read_text(errors="replace")[-1000:]
         return ""
+
+
+def main(settings: Settings, arguments: list[str]) -> int:
+    """Stop the private cluster, also one that the tests left behind."""
+    argparse.ArgumentParser("python -m api stop", description="Stop the private PostgreSQL of DATA.").parse_args(arguments)
+    for each in (settings, replace(settings, data=settings.data / "test")):
+        stop(each)
+    return 0
 
 
 def ensure(settings: Settings, *, throwaway: bool = False) -> str:

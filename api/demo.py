@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import importlib
+import asyncio
 import signal
 import sys
 import time
@@ -15,7 +15,7 @@ from typing import TypeVar
 
 from rich.console import Console
 
-from api import cluster
+from api import cluster, story
 from api.__main__ import VERBS
 from api.serve import end_on_terminate
 from api.server_process import ServerError, ServerProcess
@@ -44,12 +44,16 @@ def main(settings: Settings, arguments: list[str]) -> int:
         return 1
 
 
-def stop(settings: Settings, arguments: list[str]) -> int:
-    """Stop the private cluster, also one that the tests left behind."""
-    argparse.ArgumentParser("python -m api stop", description="Stop the private PostgreSQL of DATA.").parse_args(arguments)
-    for each in (settings, replace(settings, data=settings.data / "test")):
-        cluster.stop(each)
-    return 0
+def field_day(settings: Settings, arguments: list[str]) -> int:
+    """The field day alone, on a database that is prepared."""
+    argparse.ArgumentParser("python -m api story", description="Play the field day against a server of its own.").parse_args(arguments)
+    end_on_terminate()
+    try:
+        with cluster.running(settings) as url, ServerProcess(replace(settings, database_url=url)) as server:
+            return 0 if _story(server, Console(soft_wrap=True)) else 1
+    except (cluster.ClusterError, ServerError) as error:
+        print(error, file=sys.stderr)
+        return 1
 
 
 def play(settings: Settings, *, once: bool, console: Console) -> int:
@@ -63,7 +67,7 @@ def play(settings: Settings, *, once: bool, console: Console) -> int:
         server = ServerProcess(here)
         _step(console, f"start the server on {server.url}", lambda: stack.enter_context(server))
         stack.callback(signal.signal, signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C must not cut the stopping short
-        passed = _story(here, server)
+        passed = _story(server, console)
         return _keep_serving(server, passed, console) if not once else 0 if passed else 1
 
 
@@ -80,9 +84,9 @@ def _verb(name: str, settings: Settings) -> None:
         raise StepError(f"`python -m api {name}` failed.")
 
 
-def _story(settings: Settings, server: ServerProcess) -> bool:
-    """Whether the field day ended as it should; it may kill the server and start it again."""
-    return bool(importlib.import_module("api.story").run(settings, server))
+def _story(server: ServerProcess, console: Console) -> bool:
+    """Whether the field day ended as it should; it kills the server and starts it again."""
+    return asyncio.run(story.run(server.url, server, console))
 
 
 def _keep_serving(server: ServerProcess, passed: bool, console: Console) -> int:
