@@ -21,6 +21,7 @@ class Fault:
     text: bytes
     swallow: bool = False  # the server gets the request, the terminal never gets the answer
     delay: float = 0.0  # seconds before the request goes on
+    arrived: asyncio.Event = field(default_factory=asyncio.Event)
     forwarded: asyncio.Event = field(default_factory=asyncio.Event)
     finished: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -112,7 +113,10 @@ class FaultProxy:
     ) -> None:
         fault = self._take(body)
         if fault:
+            fault.arrived.set()
             await asyncio.sleep(fault.delay)
+        if not self._open:
+            return
         server[1].write(_closing(head) + body)
         await server[1].drain()
         if fault:

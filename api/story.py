@@ -32,7 +32,7 @@ COUNTY_CENTRE = (125.35, 43.86)  # lon, lat, WGS 84; for an enterprise without a
 INDICATOR = "COORDINATOR-TOWNSHIPS"
 HAZARDS = ("110201", "110205", "110301", "120101", "120203", "120404", "130102", "130205")
 APPOINTED = "演示"  # begins the names of those whom a field day appoints
-QUIET_SECONDS = 90.0
+QUIET_SECONDS = 120.0
 LONGEST_SECONDS = 600.0
 
 
@@ -59,10 +59,13 @@ async def play(base_url: str, server: ServerProcess, console: Console) -> bool:
         async with asyncio.timeout(LONGEST_SECONDS):
             await _steps(day)
     except (TerminalError, ServerError, TimeoutError) as error:
-        day.check("外勤日中断", False, error or "超时")
+        day.check("外勤日中断", False, str(error) or "超时")
     finally:
         await day.go_home()
-    console.print("外勤日全部通过" if not day.failures else f"外勤日有 {day.failures} 项不符", style="bold red" if day.failures else "bold green")
+    if day.failures:
+        console.print(f"外勤日有 {day.failures} 项不符", style="bold red")
+    else:
+        console.print("外勤日全部通过", style="bold green")
     return not day.failures
 
 
@@ -88,9 +91,11 @@ async def take_offline(day: Day) -> None:
     columns = (TextColumn("    {task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("条"), TimeElapsedColumn())
     with Progress(*columns, console=day.console) as progress:
         await asyncio.gather(*(_fill(day, name, progress) for name in CREW))
-    for name, person in day.crew.items():
+    for name in CREW:
+        person = day.crew[name]
         counts, totals = await person.terminal.call("count"), await person.totals()
-        day.check(f"{CREW[name]}带走 {sum(counts.values()):,} 条，与服务器的数目相同", counts == totals, counts if counts == totals else (counts, totals))
+        detail = counts if counts == totals else f"终端 {counts}，服务器 {totals}"
+        day.check(f"{CREW[name]}带走 {sum(counts.values()):,} 条，与服务器的数目相同", counts == totals, detail)
     for name in (*OFFICERS, "coordinator1"):
         day.crew[name].proxy.cut()
 
@@ -112,8 +117,9 @@ async def cover_before(day: Day) -> None:
 
 
 async def _coverage(day: Day) -> dict[str, Document]:
-    query = f"""{{ coverage(indicator: "{INDICATOR}", area: "{COUNTY}", level: TOWNSHIP) {{ area {{ code name }} numerator denominator }} }}"""
-    values = (await day.ask_desk(query))["coverage"]
+    query = """query ($indicator: ID!, $area: ID!) {
+        coverage(indicator: $indicator, area: $area, level: TOWNSHIP) { area { code name } numerator denominator } }"""
+    values = (await day.ask_desk(query, indicator=INDICATOR, area=COUNTY))["coverage"]
     return {value["area"]["code"]: value for value in values if value["denominator"]}
 
 
@@ -165,7 +171,7 @@ async def _choose(day: Day) -> Document:
     return min(candidates, key=lambda document: (document["visits"] or 0, document["id"]))
 
 
-async def _edit(day: Day, name: str, **change: Document) -> None:
+async def _edit(day: Day, name: str, **change: Any) -> None:
     await day.crew[name].terminal.call("edit", collection="enterprise", id=day.enterprise["id"], **change)
 
 
@@ -211,11 +217,12 @@ async def _insert(day: Day, name: str, collection: str, values: Document) -> str
 
 async def report_and_appoint(day: Day) -> None:
     area = day.crew["coordinator1"].user["areas"][0]
-    values = {"name": f"演示新报企业 {day.number}（虚构）", "areaCode": area["code"], "status": "OPERATING", "source": "COORDINATOR", "visits": 1}
-    enterprise_id = await _insert(day, "coordinator1", "enterprise", {**values, "hazards": [HAZARDS[0]]})
+    name = f"演示新报企业 {day.number}（虚构）"
+    values = {"name": name, "areaCode": area["code"], "status": "OPERATING", "source": "COORDINATOR", "visits": 1, "hazards": [HAZARDS[0]]}
+    enterprise_id = await _insert(day, "coordinator1", "enterprise", values)
     seen = {"enterpriseId": enterprise_id, "state": "REPORTED", "patrolledAt": _now(), "declared": False, "lead": f"未申报（{day.number}）"}
     await _insert(day, "coordinator1", "patrol", seen)
-    day.tell(f"协管员在{area['name']}上报 {values['name']}，并附一次巡查")
+    day.tell(f"协管员在{area['name']}上报 {name}，并附一次巡查")
     await _appoint(day)
 
 
@@ -263,7 +270,7 @@ async def settle(day: Day) -> None:
     rounds: list[list[Any]] = [[], [None]]
     async with asyncio.timeout(QUIET_SECONDS):
         while rounds[-1] != rounds[-2]:
-            await asyncio.gather(*(person.terminal.call("sync", within=QUIET_SECONDS) for person in people))
+            await asyncio.gather(*(person.terminal.call("sync") for person in people))
             await asyncio.sleep(0.5)  # for what the last push set in motion
             rounds.append([await person.terminal.call("digest") for person in people])
     day.tell(f"{len(rounds) - 2} 轮之后没有变化")
@@ -274,7 +281,8 @@ async def cover_after(day: Day) -> None:
     table = Table("乡镇（街道）", "代码", "出发前", "回来后", title="在岗协管员")
     for code, value in sorted(day.coverage.items()):
         old, new = (bool(values.get(code, {}).get("numerator")) for values in (day.coverage, after))
-        table.add_row(value["area"]["name"], code, *("有" if has else "无" for has in (old, new)), style="green" if new > old else "red" if not new else "")
+        style = "green" if new > old else "red" if not new else ""
+        table.add_row(value["area"]["name"], code, "有" if old else "无", "有" if new else "无", style=style)
     day.console.print(table)
     was, is_now = _covered(day.coverage), _covered(after)
     risen = len(day.made.get("coordinator", ()))

@@ -20,7 +20,7 @@ MERGED = {
 
 async def compare(day: Day) -> None:
     held = {name: await person.held() for name, person in day.crew.items()}
-    for name in day.crew:
+    for name in CREW:
         await _with_server(day, name, held[name])
     _with_each_other(day, held)
     _merged(day, held["inspector2"])
@@ -32,7 +32,8 @@ async def compare(day: Day) -> None:
 
 async def _with_server(day: Day, name: str, held: Held) -> None:
     person = day.crew[name]
-    different = [text for collection in person.collections for text in _differences(collection, held[collection], await person.listed(collection))]
+    listed = {collection: await person.listed(collection) for collection in person.collections}
+    different = [text for collection in listed for text in _differences(collection, held[collection], listed[collection])]
     count = sum(len(documents) for documents in held.values())
     day.check(f"{CREW[name]}的 {count:,} 条与服务器逐字段相同", not different, _few(different))
 
@@ -50,8 +51,8 @@ def _with_each_other(day: Day, held: Mapping[str, Held]) -> None:
 def _merged(day: Day, held: Held) -> None:
     found = held["enterprise"].get(day.enterprise["id"], {})
     for name, label in MERGED.items():
-        expected = day.expected[name]
-        day.check(label, found.get(name) == expected, found.get(name) if found.get(name) == expected else f"{found.get(name)}，应为 {expected}")
+        value, expected = found.get(name), day.expected[name]
+        day.check(label, value == expected, value if value == expected else f"{value}，应为 {expected}")
 
 
 def _nothing_doubled(day: Day, held: Held) -> None:

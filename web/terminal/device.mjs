@@ -7,6 +7,7 @@ import { askShapes } from './shapes.mjs';
 import { openStorage } from './storage.mjs';
 
 const VERSION = 'rxdb 17.6.0';
+const LONGEST_MESSAGE = 600;
 const PULL_BATCH = 500;
 const PUSH_BATCH = 50;
 const RESYNC_EVERY_MS = 120_000;
@@ -54,6 +55,7 @@ export class Device {
 
     /** `set` assigns fields, `add` joins values to sets, `append` adds items to lists, `increase` adds to numbers. */
     async edit({ collection, id, set = {}, add = {}, append = {}, increase = {} }) {
+        this.#checkFields(collection, [set, add, append, increase].flatMap(Object.keys));
         const document = await this.#find(collection, id);
         const stamp = this.#stamp();
         const written = await document.incrementalModify((current) => {
@@ -68,6 +70,7 @@ export class Device {
 
     async insert({ collection, document }) {
         const fields = this.shapes[collection].fields.filter((field) => field !== 'deleted' && !SERVER_OWNED.includes(field));
+        this.#checkFields(collection, Object.keys(document));
         const blank = Object.fromEntries(fields.map((field) => [field, null]));
         const written = await this.database[collection].insert({ ...blank, id: uuid7(this.#now()), ...document, stamp: this.#stamp() });
         return plain(written);
@@ -152,7 +155,7 @@ export class Device {
 
     #failed(name, type, error) {
         const causes = error.parameters?.errors ?? [];
-        this.lastError = `${type} ${error.parameters?.direction ?? ''}: ${causes.map(sentence).join('; ') || error.message}`;
+        this.lastError = `${type} ${error.parameters?.direction ?? ''}: ${causes.map(sentence).join('; ') || error.message}`.slice(0, LONGEST_MESSAGE);
         this.tell({ event: 'error', collection: name, direction: error.parameters?.direction, message: this.lastError });
     }
 
@@ -160,6 +163,11 @@ export class Device {
         const document = await this.database[collection].findOne(id).exec();
         if (!document) throw new Error(`${collection} ${id} is not on this terminal`);
         return document;
+    }
+
+    #checkFields(collection, names) {
+        const unknown = names.filter((name) => !this.shapes[collection].fields.includes(name));
+        if (unknown.length) throw new Error(`${collection} has no ${unknown.join(', ')}`);
     }
 
     #resync() {
