@@ -30,7 +30,7 @@ from geo.coordinates import Datum, from_wgs84
 COUNTY = "220102"
 COUNTY_CENTRE = (125.35, 43.86)  # lon, lat, WGS 84; for an enterprise without a position
 INDICATOR = "COORDINATOR-TOWNSHIPS"
-HAZARDS = ("110201", "110205", "110301", "120101", "120203", "120404", "130102", "130205")
+HAZARDS = ("DUST-SILICA", "DUST-COAL", "DUST-WELDING", "CHEM-BENZENE", "CHEM-CO", "PHYS-NOISE", "PHYS-HEAT", "PHYS-VIBRATION")
 APPOINTED = "演示"  # begins the names of those whom a field day appoints
 QUIET_SECONDS = 120.0
 LONGEST_SECONDS = 600.0
@@ -146,7 +146,7 @@ async def edit_apart(day: Day) -> None:
     before = day.enterprise = await _choose(day)
     hazards = before["hazards"] or []
     fresh = [code for code in HAZARDS if code not in hazards] or [f"X{day.number}"]
-    phone, address = f"0431-{secrets.randbelow(10**8):08d}", f"{before['name'][:40]}厂区（{day.number} 核实）"
+    phone, address = f"000-{secrets.randbelow(10**8):08d}", f"{before['name'][:40]}厂区（{day.number} 核实）"
     day.losing, day.winning = f"甲：除尘设备已检修（{day.number}）", f"乙：除尘设备待检修（{day.number}）"
     await _edit(day, "inspector1", set={"contactPhone": phone, "remark": day.losing}, add={"hazards": fresh[:1]}, increase={"visits": 1})
     await asyncio.sleep(0.05)  # so that the later edit is later by the clock
