@@ -26,6 +26,7 @@ from api.story_checks import compare
 from api.story_day import CREW, OFFICERS, Day, Document, Person
 from api.terminal import TerminalError
 from geo.coordinates import Datum, from_wgs84
+from sync.identity import uuid7
 
 COUNTY = "220102"
 COUNTY_CENTRE = (125.35, 43.86)  # lon, lat, WGS 84; for an enterprise without a position
@@ -231,10 +232,10 @@ async def _appoint(day: Day) -> None:
     if empty is None:
         day.tell("没有缺协管员的乡镇，今天不聘任")
         return
-    person = {"name": f"{APPOINTED}{day.number}", "areaCode": empty, "status": "ACTIVE", "appointedOn": _today(), "demo": True}
-    saved = await _save_coordinator(day, person)
+    values = {"name": f"{APPOINTED}{day.number}", "areaCode": empty, "status": "ACTIVE", "appointedOn": _today(), "demo": True}
+    saved = await _save_coordinator(day, {"id": uuid7(datetime.now(UTC)), **values})
     day.made["coordinator"] = [saved["id"]]
-    day.check(f"主管聘任 {person['name']} 负责{day.coverage[empty]['area']['name']}", saved["areaCode"] == empty)
+    day.check(f"主管聘任 {values['name']} 负责{day.coverage[empty]['area']['name']}", saved["areaCode"] == empty)
 
 
 async def lose_and_kill(day: Day) -> None:
