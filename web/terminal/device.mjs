@@ -1,0 +1,215 @@
+// One terminal: a database with a collection for each record that travels, replicated by RxDB's own GraphQL plugin.
+import { createHash, randomBytes } from 'node:crypto';
+import { createRxDatabase } from 'rxdb/plugins/core';
+import { replicateGraphQL } from 'rxdb/plugins/replication-graphql';
+import { Session } from './session.mjs';
+import { askShapes } from './shapes.mjs';
+import { openStorage } from './storage.mjs';
+
+const VERSION = 'rxdb 17.6.0';
+const LONGEST_MESSAGE = 600;
+const PULL_BATCH = 500;
+const PUSH_BATCH = 50;
+const RESYNC_EVERY_MS = 120_000;
+const FORBIDDEN = 4403;
+const SERVER_OWNED = ['revision', 'createdAt', 'updatedAt'];
+
+export class Device {
+    /** `tell(event)` hears of progress and errors. */
+    constructor({ url, deviceId, deviceName, folder = '', retryTime = 5_000, clockSkew = 0 }, tell) {
+        Object.assign(this, openStorage(folder), { deviceId, retryTime, clockSkew, tell });
+        this.session = new Session(url, { id: deviceId, name: deviceName ?? deviceId, platform: `node ${process.version}`, clientVersion: VERSION });
+        this.socketUrl = url.replace(/^http/, 'ws');
+        this.replications = {};
+        this.lastError = null;
+    }
+
+    async login(username, password) {
+        return this.session.login(username, password);
+    }
+
+    async open(collections) {
+        const remembered = this.state.getItem('shapes');
+        this.shapes = remembered ? JSON.parse(remembered) : await askShapes(this.session, collections);
+        this.state.setItem('shapes', JSON.stringify(this.shapes));
+        this.database = await createRxDatabase({ name: 'terminal', storage: this.storage, multiInstance: false });
+        const schemas = Object.entries(this.shapes).map(([name, shape]) => [name, { schema: localSchema(shape.fields) }]);
+        await this.database.addCollections(Object.fromEntries(schemas));
+        [this.listener] = Object.keys(this.shapes); // one wake for all records, so one subscription
+        for (const name of Object.keys(this.shapes)) this.replications[name] = this.#replicate(name);
+        this.timer = setInterval(() => this.#resync(), RESYNC_EVERY_MS);
+        return Object.fromEntries(Object.entries(this.shapes).map(([name, shape]) => [name, shape.fields]));
+    }
+
+    /** Pulls and pushes until nothing is left in either direction. */
+    async sync() {
+        this.#resync();
+        await Promise.all(Object.values(this.replications).map((replication) => replication.awaitInSync()));
+        return this.count();
+    }
+
+    setOnline(online) {
+        this.session.online = online;
+        if (online) this.#resync();
+    }
+
+    /** `set` assigns fields, `add` joins values to sets, `append` adds items to lists, `increase` adds to numbers. */
+    async edit({ collection, id, set = {}, add = {}, append = {}, increase = {} }) {
+        this.#checkFields(collection, [set, add, append, increase].flatMap(Object.keys));
+        const document = await this.#find(collection, id);
+        const stamp = this.#stamp();
+        const written = await document.incrementalModify((current) => {
+            Object.assign(current, set, { stamp });
+            for (const [field, values] of Object.entries(add)) current[field] = [...new Set([...(current[field] ?? []), ...values])].sort();
+            for (const [field, items] of Object.entries(append)) current[field] = [...(current[field] ?? []), ...items];
+            for (const [field, amount] of Object.entries(increase)) current[field] = (current[field] ?? 0) + amount;
+            return current;
+        });
+        return plain(written);
+    }
+
+    async insert({ collection, document }) {
+        const fields = this.shapes[collection].fields.filter((field) => field !== 'deleted' && !SERVER_OWNED.includes(field));
+        this.#checkFields(collection, Object.keys(document));
+        const blank = Object.fromEntries(fields.map((field) => [field, null]));
+        const written = await this.database[collection].insert({ ...blank, id: uuid7(this.#now()), ...document, stamp: this.#stamp() });
+        return plain(written);
+    }
+
+    async remove({ collection, id }) {
+        const document = await this.#find(collection, id);
+        const stamp = this.#stamp();
+        await document.incrementalModify((current) => ({ ...current, stamp, _deleted: true }));
+        return { id };
+    }
+
+    async get({ collection, id }) {
+        const document = await this.database[collection].findOne(id).exec();
+        return document ? plain(document) : null;
+    }
+
+    async find({ collection, selector = {} }) {
+        return (await this.database[collection].find({ selector }).exec()).map(plain);
+    }
+
+    async count() {
+        const counted = Object.keys(this.replications).map(async (name) => [name, await this.database[name].count().exec()]);
+        return Object.fromEntries(await Promise.all(counted));
+    }
+
+    /** collection -> hash of all its documents in order of id, to see cheaply whether anything still moves. */
+    async digest() {
+        const hashed = Object.keys(this.replications).map(async (name) => {
+            const documents = await this.find({ collection: name });
+            const lines = documents.map((document) => JSON.stringify(document)).sort();
+            return [name, createHash('sha256').update(lines.join('\n')).digest('hex')];
+        });
+        return Object.fromEntries(await Promise.all(hashed));
+    }
+
+    async close() {
+        clearInterval(this.timer);
+        await this.database?.close();
+    }
+
+    #replicate(name) {
+        const { type, pull, push, writable } = this.shapes[name];
+        const replication = replicateGraphQL({
+            collection: this.database[name],
+            replicationIdentifier: `${name}-of-${this.deviceId}`,
+            url: { http: this.session.url, ws: this.socketUrl },
+            fetch: (request) => this.session.fetch(request),
+            deletedField: 'deleted',
+            waitForLeadership: false,
+            retryTime: this.retryTime,
+            pull: {
+                batchSize: PULL_BATCH,
+                queryBuilder: (checkpoint, limit) => ({ query: pull, variables: { checkpoint: checkpoint ?? null, limit } }),
+                streamQueryBuilder: name === this.listener ? () => ({ query: 'subscription { wake }', variables: {} }) : undefined,
+                responseModifier: (data, origin) => this.#received(name, data, origin),
+                wsOptions: this.#socketOptions(),
+            },
+            push: writable && {
+                batchSize: PUSH_BATCH,
+                queryBuilder: (rows) => ({ query: push, variables: { rows: rows.map(wireRow) } }),
+            },
+        });
+        replication.error$.subscribe((error) => this.#failed(name, type, error));
+        return replication;
+    }
+
+    #socketOptions() {
+        return {
+            retryAttempts: Infinity,
+            retryWait: () => new Promise((resolve) => setTimeout(resolve, this.retryTime * (0.5 + Math.random()))),
+            connectionParams: async () => ({ authorization: await this.session.lastAuthorization() }),
+            on: { connected: () => this.#resync(), closed: ({ code }) => code === FORBIDDEN && this.session.expire() },
+        };
+    }
+
+    #received(name, data, origin) {
+        if (origin === 'stream') this.#resync();
+        if (origin === 'handler') this.tell({ event: 'pulled', collection: name, documents: data.documents.length });
+        return data;
+    }
+
+    #failed(name, type, error) {
+        const causes = error.parameters?.errors ?? [];
+        this.lastError = `${type} ${error.parameters?.direction ?? ''}: ${causes.map(sentence).join('; ') || error.message}`.slice(0, LONGEST_MESSAGE);
+        this.tell({ event: 'error', collection: name, direction: error.parameters?.direction, message: this.lastError });
+    }
+
+    async #find(collection, id) {
+        const document = await this.database[collection].findOne(id).exec();
+        if (!document) throw new Error(`${collection} ${id} is not on this terminal`);
+        return document;
+    }
+
+    #checkFields(collection, names) {
+        const unknown = names.filter((name) => !this.shapes[collection].fields.includes(name));
+        if (unknown.length) throw new Error(`${collection} has no ${unknown.join(', ')}`);
+    }
+
+    #resync() {
+        for (const replication of Object.values(this.replications)) replication.reSync();
+    }
+
+    #stamp() {
+        const counter = Number(this.state.getItem('counter') ?? 0) + 1;
+        this.state.setItem('counter', String(counter));
+        return `${this.deviceId}:${counter}:${this.#now()}`;
+    }
+
+    #now() {
+        return Date.now() + this.clockSkew;
+    }
+}
+
+function sentence(cause) {
+    const code = cause.extensions?.code ?? cause.code ?? '';
+    return `${code} ${cause.message ?? JSON.stringify(cause)} ${cause.cause?.message ?? ''}`.trim();
+}
+
+function wireRow({ assumedMasterState, newDocumentState }) {
+    return { assumedMasterState: assumedMasterState ?? null, newDocumentState };
+}
+
+function localSchema(fields) {
+    const anything = fields.filter((field) => field !== 'id' && field !== 'deleted').map((field) => [field, {}]);
+    const properties = { id: { type: 'string', maxLength: 36 }, ...Object.fromEntries(anything) };
+    return { version: 0, primaryKey: 'id', type: 'object', properties, required: ['id'] };
+}
+
+function plain(document) {
+    return document.toJSON();
+}
+
+/** RFC 9562 version 7: milliseconds, then random bits. */
+export function uuid7(milliseconds) {
+    const bytes = randomBytes(16);
+    bytes.writeUIntBE(milliseconds, 0, 6);
+    bytes[6] = (bytes[6] & 0x0f) | 0x70;
+    bytes[8] = (bytes[8] & 0x3f) | 0x80;
+    const hex = bytes.toString('hex');
+    return [hex.slice(0, 8), hex.slice(8, 12), hex.slice(12, 16), hex.slice(16, 20), hex.slice(20)].join('-');
+}
