@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import signal
 import sys
 import time
@@ -86,7 +85,7 @@ def _verb(name: str, settings: Settings) -> None:
 
 def _story(server: ServerProcess, console: Console) -> bool:
     """Whether the field day ended as it should; it kills the server and starts it again."""
-    return asyncio.run(story.run(server.url, server, console))
+    return story.run(server.settings, server, console)
 
 
 def _keep_serving(server: ServerProcess, passed: bool, console: Console) -> int:

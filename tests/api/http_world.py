@@ -24,6 +24,7 @@ from api.accounts import create_user
 from api.accounts_graphql import AccountMutation, AccountQuery
 from api.app import build
 from api.context import RequestContext
+from api.graphql.types import CONFIG
 from api.limits import Limits
 from api.server import config
 from api.settings import Settings, engine_url
@@ -117,7 +118,7 @@ class Subscription:
         raise RuntimeError("lost the feed")
 
 
-SCHEMA = strawberry.Schema(Query, Mutation, Subscription)
+SCHEMA = strawberry.Schema(Query, Mutation, Subscription, config=CONFIG)
 
 
 @dataclass
