@@ -1,6 +1,6 @@
 """the first tables
 
-Revision: 202611220406, after 
+Revision: 202611220419, after 
 """
 
 from alembic import op
@@ -8,7 +8,7 @@ import geoalchemy2
 import sqlalchemy as sa
 from geoalchemy2 import Geometry
 from sqlalchemy.dialects import postgresql
-revision = '202611220406'
+revision = '202611220419'
 down_revision = None
 branch_labels = None
 depends_on = None
