@@ -40,10 +40,11 @@ _NATIONAL = f"NOT EXISTS (SELECT FROM area p WHERE p.level = 'province' AND p.va
 
 
 def _query(area: str) -> str:
+    # A coordinator's scopes are its area's chain, so one of a village counts for the township.
     # Townships are linked to every area of their chain, so both trees and all levels are counted by one grouping.
     return f"""
 WITH active AS (
-  SELECT DISTINCT u.code FROM coordinator c JOIN area a ON a.code = c.area_code CROSS JOIN unnest(a.chain) u(code)
+  SELECT DISTINCT u.code FROM coordinator c CROSS JOIN unnest(c.scopes) u(code)
    WHERE {READABLE.format(alias="c", scopes=_SCOPES)} AND NOT c.deleted AND c.status = 'ACTIVE'
      AND (c.appointed_on IS NULL OR c.appointed_on <= {ON}) AND (c.ended_on IS NULL OR c.ended_on > {ON})
 ), township AS (
