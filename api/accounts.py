@@ -28,6 +28,7 @@ from api.database import Database
 from api.passwords import LONGEST, hash_password, matches
 from api.settings import Settings
 from api.tokens import Keys, Whose, issue, verify
+from geo.scope import expand_grants
 from schema.actor import Actor, Role
 from schema.problems import Problem, Refused
 
@@ -251,14 +252,6 @@ async def audit(
 def clean_username(username: str) -> str:
     """The form in which names are stored and compared; what PostgreSQL can't store becomes something nobody is called."""
     return unicodedata.normalize("NFKC", username[:200]).strip().casefold().replace("\0", "�")
-
-
-async def expand_grants(connection: AsyncConnection, codes: Sequence[str]) -> tuple[str, ...]:
-    """Area codes with the country replaced by its provinces, which chains begin with."""
-    if "000000" not in codes:
-        return tuple(codes)
-    provinces = await connection.scalars(text("SELECT code FROM area WHERE level = 'province' ORDER BY code"))
-    return (*(code for code in codes if code != "000000"), *provinces)
 
 
 async def _actor(connection: AsyncConnection, found: RowMapping) -> Actor:

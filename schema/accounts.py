@@ -104,14 +104,3 @@ audit_entry = sa.Table(
     sa.Index("ix_audit_entry_user_id_at", "user_id", "at"),
     comment="Who did what beside the records; insert-only",
 )
-
-INSERT_ONLY = (
-    """CREATE OR REPLACE FUNCTION refuse_change() RETURNS trigger LANGUAGE plpgsql AS
-    $$ BEGIN RAISE EXCEPTION 'table % is insert-only', TG_TABLE_NAME; END $$""",
-    """CREATE OR REPLACE TRIGGER audit_entry_insert_only BEFORE UPDATE OR DELETE OR TRUNCATE ON audit_entry
-    FOR EACH STATEMENT EXECUTE FUNCTION refuse_change()""",
-)
-"""What a migration runs after it made `audit_entry`; `create_all` does so by itself."""
-
-for _statement in INSERT_ONLY:
-    sa.event.listen(audit_entry, "after_create", sa.DDL(_statement.replace("%", "%%")))  # type: ignore[no-untyped-call]

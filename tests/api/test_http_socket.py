@@ -211,6 +211,13 @@ async def test_a_stream_that_breaks_closes_the_socket_and_says_nothing(world: Wo
         assert await ends(socket) == 1013
 
 
+async def test_a_stream_that_ends_closes_the_socket_and_says_nothing(world: World) -> None:
+    async with acknowledged(world, (await session(world))["accessToken"]) as socket:
+        await say(socket, subscribe("subscription { ending }"))
+        assert (await hear(socket))["payload"] == {"data": {"ending": "RESYNC"}}
+        assert await ends(socket) == 1012
+
+
 async def test_a_restart_closes_with_1012_and_says_nothing(database_url: str, tmp_path: Path) -> None:
     await prepare(database_url)
     async with serving(database_url, tmp_path) as world, acknowledged(world, (await session(world))["accessToken"]) as socket:
