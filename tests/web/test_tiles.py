@@ -1,0 +1,82 @@
+"""Tiles and coverage as programs ask for them."""
+
+from __future__ import annotations
+
+import httpx
+import pytest
+
+from tests.web.conftest import World
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+TILE = "/tiles/areas/6/54/23"  # holds the small world
+COVERAGE = """query($indicator: ID!, $area: ID!, $asOf: Date) {
+  coverage(indicator: $indicator, area: $area, level: COUNTY, asOf: $asOf) { area { code } numerator denominator value target gap } }"""
+
+
+async def get(world: World, path: str, **headers: str) -> httpx.Response:
+    async with httpx.AsyncClient(base_url=world.address) as client:
+        return await client.get(path, headers=headers)
+
+
+async def test_tiles_are_for_signed_in_people(world: World) -> None:
+    for headers in ({}, {"Authorization": "Bearer nonsense"}):
+        answer = await get(world, TILE, **headers)
+        assert answer.status_code == 401
+        assert answer.json()["errors"][0]["extensions"]["code"] in ("UNAUTHENTICATED", "TOKEN_INVALID")
+
+
+async def test_a_tile_comes_compressed_once_and_then_as_not_modified(world: World) -> None:
+    bearer = {"Authorization": f"Bearer {await world.token()}"}
+    first = await get(world, TILE, **bearer)
+    assert first.status_code == 200
+    assert first.headers["content-encoding"] == "gzip"
+    assert first.headers["cache-control"].startswith("private")
+    assert b"220102" in first.content
+    again = await get(world, TILE, **bearer, **{"If-None-Match": first.headers["etag"]})
+    assert (again.status_code, again.content) == (304, b"")
+    plain = await get(world, TILE, **bearer, **{"Accept-Encoding": "identity"})
+    assert (plain.content, plain.headers.get("content-encoding")) == (first.content, None)
+
+
+@pytest.mark.parametrize(
+    ("path", "status"), [("6/0/0", 204), ("6/64/0", 404), ("23/0/0", 404), ("6/x/0", 404), ("6/-1/0", 404), ("99999/0/0", 404)]
+)
+async def test_only_tiles_that_exist_are_drawn(world: World, path: str, status: int) -> None:
+    answer = await get(world, f"/tiles/areas/{path}", Authorization=f"Bearer {await world.token()}")
+    assert answer.status_code == status
+
+
+async def test_coverage_has_target_and_gap_and_no_data_is_null(world: World) -> None:
+    answer = await world.ask(COVERAGE, await world.token(), indicator="COORDINATOR-TOWNSHIPS", area="220200")
+    assert answer["data"]["coverage"] == [
+        {"area": {"code": "220202"}, "numerator": 3, "denominator": 5, "value": 0.6, "target": 1.0, "gap": 0.4},
+        {"area": {"code": "220203"}, "numerator": 0, "denominator": 0, "value": None, "target": 1.0, "gap": None},
+    ]
+
+
+async def test_coverage_is_counted_as_of_the_day(world: World) -> None:
+    answer = await world.ask(COVERAGE, await world.token(), indicator="COORDINATOR-TOWNSHIPS", area="220100", asOf="2019-06-01")
+    assert [value["numerator"] for value in answer["data"]["coverage"]] == [4, 2]  # 220103003 was still in office
+
+
+@pytest.mark.parametrize(
+    ("username", "variables", "code"),
+    [
+        ("boss", {"indicator": "IND-99", "area": "220000"}, "INDICATOR_UNKNOWN"),
+        ("boss", {"indicator": "COORDINATOR-TOWNSHIPS", "area": "210000"}, "AREA_OUT_OF_SCOPE"),
+        ("city", {"indicator": "COORDINATOR-TOWNSHIPS", "area": "220000"}, "AREA_OUT_OF_SCOPE"),
+        ("boss", {"indicator": "COORDINATOR-TOWNSHIPS", "area": "999999"}, "AREA_UNKNOWN"),
+        ("boss", {"indicator": "COORDINATOR-TOWNSHIPS", "area": "220000", "asOf": "yesterday"}, "DATE_INVALID"),
+    ],
+)
+async def test_coverage_refuses_with_a_code(world: World, username: str, variables: dict[str, str], code: str) -> None:
+    answer = await world.ask(COVERAGE, await world.token(username), **variables)
+    assert answer["data"] is None
+    assert answer["errors"][0]["extensions"]["code"] == code
+
+
+async def test_coverage_and_areas_are_for_signed_in_people(world: World) -> None:
+    for query in ('{ area(code: "220000") { name } }', '{ areas(parent: "220000", level: COUNTY) { code } }'):
+        assert (await world.ask(query))["errors"][0]["extensions"]["code"] == "UNAUTHENTICATED"
+    answer = await world.ask(COVERAGE, indicator="COORDINATOR-TOWNSHIPS", area="220000")
+    assert answer["errors"][0]["extensions"]["code"] == "UNAUTHENTICATED"
