@@ -32,7 +32,7 @@ COUNTY = "220102"
 COUNTY_CENTRE = (125.35, 43.86)  # lon, lat, WGS 84; for an enterprise without a position
 INDICATOR = "COORDINATOR-TOWNSHIPS"
 HAZARDS = ("DUST-SILICA", "DUST-COAL", "DUST-WELDING", "CHEM-BENZENE", "CHEM-CO", "PHYS-NOISE", "PHYS-HEAT", "PHYS-VIBRATION")
-APPOINTED = "演示"  # begins the names of those whom a field day appoints
+APPOINTED = "演示新任"  # begins the names of those whom a field day appoints, and of nobody else
 QUIET_SECONDS = 120.0
 LONGEST_SECONDS = 600.0
 
