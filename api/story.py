@@ -32,7 +32,7 @@ COUNTY = "220102"
 COUNTY_CENTRE = (125.35, 43.86)  # lon, lat, WGS 84; for an enterprise without a position
 INDICATOR = "COORDINATOR-TOWNSHIPS"
 HAZARDS = ("DUST-SILICA", "DUST-COAL", "DUST-WELDING", "CHEM-BENZENE", "CHEM-CO", "PHYS-NOISE", "PHYS-HEAT", "PHYS-VIBRATION")
-APPOINTED = "演示"  # begins the names of those whom a field day appoints
+APPOINTED = "演示新任"  # begins the names of those whom a field day appoints, and of nobody else
 QUIET_SECONDS = 120.0
 LONGEST_SECONDS = 600.0
 
@@ -42,19 +42,17 @@ def main(settings: Settings, arguments: list[str]) -> int:
     parser.parse_args(arguments)
     try:
         with cluster.running(settings) as url, ServerProcess(replace(settings, database_url=url)) as server:
-            return 0 if run(settings, server) else 1
+            return 0 if asyncio.run(run(server.url, server, Console(soft_wrap=True))) else 1
     except (cluster.ClusterError, ServerError) as error:
         print(error, file=sys.stderr)
         return 1
 
 
-def run(settings: Settings, server: ServerProcess, console: Console | None = None) -> bool:
-    """Play one field day against the running `server`, which is killed and started again; whether everything was found right."""
-    return asyncio.run(play(server.url, server, console or Console(soft_wrap=True)))
+async def run(base_url: str, server: ServerProcess, console: Console) -> bool:
+    """Play one field day against the running `server`, which is killed and started again; whether everything was found right.
 
-
-async def play(base_url: str, server: ServerProcess, console: Console) -> bool:
-    """As `run`, for those who have an event loop; `base_url` is http://host:port."""
+    `base_url` is http://host:port.
+    """
     day = Day(f"{base_url.rstrip('/')}/graphql", server, console)
     try:
         async with asyncio.timeout(LONGEST_SECONDS):
