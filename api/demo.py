@@ -20,8 +20,12 @@ from api.serve import end_on_terminate
 from api.server_process import ServerError, ServerProcess
 from api.settings import Settings
 
-PREPARATION = ("migrate", "areas", "seed")
-"""Verbs in order; each is quick when there is nothing left to do."""
+PREPARATION = {
+    "migrate": "bring the database to the newest migration",
+    "areas": "load every area of China",
+    "seed": "fill Jilin province with invented enterprises",
+}
+"""Verbs in order with what they do here; each is quick when there is nothing left to do."""
 
 
 Result = TypeVar("Result")
@@ -43,30 +47,18 @@ def main(settings: Settings, arguments: list[str]) -> int:
         return 1
 
 
-def field_day(settings: Settings, arguments: list[str]) -> int:
-    """The field day alone, on a database that is prepared."""
-    argparse.ArgumentParser("python -m api story", description="Play the field day against a server of its own.").parse_args(arguments)
-    end_on_terminate()
-    try:
-        with cluster.running(settings) as url, ServerProcess(replace(settings, database_url=url)) as server:
-            return 0 if _story(server, Console(soft_wrap=True)) else 1
-    except (cluster.ClusterError, ServerError) as error:
-        print(error, file=sys.stderr)
-        return 1
-
-
 def play(settings: Settings, *, once: bool, console: Console) -> int:
     """The exit code: 0 when the field day ended as it should, also when someone ended the serving after it."""
     console.print("Zhijian: field platform for occupational-health supervision. All persons and enterprises are invented.")
     with ExitStack() as stack:
         url = _step(console, "start PostgreSQL with PostGIS", lambda: stack.enter_context(cluster.running(settings)))
         here = replace(settings, database_url=url)
-        for name in PREPARATION:
-            _step(console, VERBS[name].summary, partial(_verb, name, here))
+        for name, title in PREPARATION.items():
+            _step(console, title, partial(_verb, name, here))
         server = ServerProcess(here)
         _step(console, f"start the server on {server.url}", lambda: stack.enter_context(server))
         stack.callback(signal.signal, signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C must not cut the stopping short
-        passed = _story(server, console)
+        passed = story.run(here, server, console)
         return _keep_serving(server, passed, console) if not once else 0 if passed else 1
 
 
@@ -83,13 +75,8 @@ def _verb(name: str, settings: Settings) -> None:
         raise StepError(f"`python -m api {name}` failed.")
 
 
-def _story(server: ServerProcess, console: Console) -> bool:
-    """Whether the field day ended as it should; it kills the server and starts it again."""
-    return story.run(server.settings, server, console)
-
-
 def _keep_serving(server: ServerProcess, passed: bool, console: Console) -> int:
-    console.print(f"\nServing on {server.url}  sign in as changchun with password zhijian-demo. Ctrl-C stops everything.")
+    console.print(f"\nServing on {server.url} (sign in as changchun, password zhijian-demo). Ctrl-C stops everything.")
     try:
         server.wait()
     except KeyboardInterrupt:
