@@ -35,7 +35,8 @@ from schema.actor import Actor, Role
 from schema.base import Document
 from sync import feed
 from sync.moment import Moment
-from sync.write import Sent, apply
+from sync.rows import Sent
+from sync.write import apply
 
 PASSWORD = "zhijian-demo"  # noqa: S105 - known on purpose: demo accounts are served on loopback alone
 PROVINCE = "220000"

@@ -9,7 +9,7 @@ from shapely.geometry import MultiPolygon, Point, box
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from api import seed
-from api.demo_data import BLOCK, Demo
+from api.demo_data import BLOCK, Batch, Demo
 from api.passwords import matches
 from api.settings import Settings
 from schema import registry
@@ -110,7 +110,7 @@ async def test_it_grows_by_what_is_missing(areas_url: str, engine: AsyncEngine) 
 
 
 async def test_an_interrupted_run_goes_on_to_the_same_end(areas_url: str, engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(self: Demo, number: int, enterprises: int) -> list[seed.Batch]:
+    def broken(self: Demo, number: int, enterprises: int) -> list[Batch]:
         if number == 1:
             raise KeyError("the power is gone")
         return whole(self, number, enterprises)
@@ -129,7 +129,7 @@ async def test_an_interrupted_run_goes_on_to_the_same_end(areas_url: str, engine
 async def test_a_refused_document_writes_nothing_and_is_named(areas_url: str, engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = Demo.block
 
-    def spoilt(self: Demo, number: int, enterprises: int) -> list[seed.Batch]:
+    def spoilt(self: Demo, number: int, enterprises: int) -> list[Batch]:
         made = whole(self, number, enterprises)
         made[0][1][5]["credit_code"] = "123"
         return made
@@ -151,7 +151,7 @@ async def test_accounts_have_the_promised_roles_and_grants(areas_url: str, engin
             )
         ).all()
         coordinators = await connection.execute(sa.text("SELECT username, area_code FROM coordinator WHERE username IS NOT NULL"))
-        townships = {username: code for username, code in coordinators}
+        townships = {row.username: row.area_code for row in coordinators}
         site = await connection.scalar(sa.text("SELECT id FROM rehab_site WHERE kind = 'STATION' AND status = 'OPEN' LIMIT 1"))
     found = {row.username: (row.role, row.scope) for row in rows}
     rehab = found.pop("rehab1")
