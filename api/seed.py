@@ -229,7 +229,7 @@ async def _finish(url: str, progress: Progress) -> None:
     connection = await asyncpg.connect(url)
     try:
         await feed.drain(connection)
-        await connection.execute("ANALYZE")
+        await connection.execute(f"ANALYZE {', '.join([*registry.load(), 'sync_change', 'sync_scope_doc'])}")
     finally:
         await connection.close()
     progress.update(task, total=1, completed=1)
