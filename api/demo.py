@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 import signal
 import sys
 import time
@@ -58,7 +59,7 @@ def play(settings: Settings, *, once: bool, console: Console) -> int:
         server = ServerProcess(here)
         _step(console, f"start the server on {server.url}", lambda: stack.enter_context(server))
         stack.callback(signal.signal, signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C must not cut the stopping short
-        passed = story.run(here, server, console)
+        passed = asyncio.run(story.run(server.url, server, console))
         return _keep_serving(server, passed, console) if not once else 0 if passed else 1
 
 

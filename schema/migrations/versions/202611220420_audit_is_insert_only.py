@@ -1,11 +1,11 @@
 """audit is insert-only
 
-Revision: 202611220420, after 202611220406
+Revision: 202611220420, after 202611220419
 """
 
 from alembic import op
 revision = '202611220420'
-down_revision = '202611220406'
+down_revision = '202611220419'
 branch_labels = None
 depends_on = None
 
