@@ -145,7 +145,8 @@ def _run(what: str, command: list[str], folder: Path = ROOT, *, quiet: bool = Fa
     """`quiet`: what the command says is shown only when it fails."""
     began = time.monotonic()
     print(f"set-up: {what} …", flush=True)
-    environment = {**os.environ, "PATH": f"{VENV / 'bin'}{os.pathsep}{os.environ.get('PATH', os.defpath)}"}
+    path = f"{VENV / 'bin'}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
+    environment = {**os.environ, "PATH": path, "NPM_CONFIG_UPDATE_NOTIFIER": "false", "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
     output = subprocess.PIPE if quiet else None
     done = subprocess.run(  # noqa: S603
         command, cwd=folder, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output and subprocess.STDOUT, check=False
