@@ -28,7 +28,7 @@ class Verb:
 VERBS = {
     "demo": Verb("api.demo:main", "prepare everything, play the field day, go on serving"),
     "serve": Verb("api.serve:main", "serve HTTP and GraphQL"),
-    "story": Verb("api.demo:field_day", "play the field day against a server of its own"),
+    "story": Verb("api.story:main", "play the field day against a server of its own"),
     "migrate": Verb("api.migrate:main", "bring the database to the newest migration, or write the next one"),
     "areas": Verb("api.areas:main", "load the administrative areas"),
     "seed": Verb("api.seed:main", "fill the database with invented data"),

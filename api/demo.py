@@ -43,18 +43,6 @@ def main(settings: Settings, arguments: list[str]) -> int:
         return 1
 
 
-def field_day(settings: Settings, arguments: list[str]) -> int:
-    """The field day alone, on a database that is prepared."""
-    argparse.ArgumentParser("python -m api story", description="Play the field day against a server of its own.").parse_args(arguments)
-    end_on_terminate()
-    try:
-        with cluster.running(settings) as url, ServerProcess(replace(settings, database_url=url)) as server:
-            return 0 if _story(server, Console(soft_wrap=True)) else 1
-    except (cluster.ClusterError, ServerError) as error:
-        print(error, file=sys.stderr)
-        return 1
-
-
 def play(settings: Settings, *, once: bool, console: Console) -> int:
     """The exit code: 0 when the field day ended as it should, also when someone ended the serving after it."""
     console.print("Zhijian: field platform for occupational-health supervision. All persons and enterprises are invented.")
@@ -66,7 +54,7 @@ def play(settings: Settings, *, once: bool, console: Console) -> int:
         server = ServerProcess(here)
         _step(console, f"start the server on {server.url}", lambda: stack.enter_context(server))
         stack.callback(signal.signal, signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C must not cut the stopping short
-        passed = _story(server, console)
+        passed = story.run(here, server, console)
         return _keep_serving(server, passed, console) if not once else 0 if passed else 1
 
 
@@ -81,11 +69,6 @@ def _step(console: Console, title: str, do: Callable[[], Result]) -> Result:
 def _verb(name: str, settings: Settings) -> None:
     if VERBS[name].load()(settings, []):
         raise StepError(f"`python -m api {name}` failed.")
-
-
-def _story(server: ServerProcess, console: Console) -> bool:
-    """Whether the field day ended as it should; it kills the server and starts it again."""
-    return story.run(server.settings, server, console)
 
 
 def _keep_serving(server: ServerProcess, passed: bool, console: Console) -> int:
