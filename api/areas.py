@@ -22,7 +22,8 @@ def main(settings: Settings, arguments: list[str]) -> int:
     console = Console(soft_wrap=True)
     with cluster.running(settings) as url:
         counts = asyncio.run(load(url, console))
-    console.print(f"  {counts}", highlight=False)
+    what = "loaded" if counts.loaded else "there already"
+    console.print(f"  {counts.areas:,} areas with {counts.boundaries:,} boundaries {what}.", highlight=False)
     return 0
 
 
@@ -30,7 +31,7 @@ async def load(url: str, console: Console) -> Counts:
     """Load the areas in one transaction, with a progress bar."""
     engine = create_async_engine(engine_url(url), poolclass=NullPool)
     try:
-        with Progress(console=console, transient=True) as bar:
+        with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
             task = bar.add_task("areas")
             async with engine.begin() as connection:
                 return await load_areas(

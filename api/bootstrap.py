@@ -92,7 +92,7 @@ def install_web() -> None:
         _pip("Node from PyPI", ROOT / "requirements-node.lock")
     npm = ["npm", "--no-audit", "--no-fund", "--loglevel=error"]
     _once(WEB / "node_modules" / ".lock-installed", [WEB / "package-lock.json"], lambda: _run("web packages", [*npm, "ci"], WEB))
-    _once(WEB / "dist" / ".built-from", _web_sources(), lambda: _run("web client", [*npm, "run", "build"], WEB))
+    _once(WEB / "dist" / ".built-from", _web_sources(), lambda: _run("web client", [*npm, "run", "--silent", "build"], WEB))
 
 
 def _has_venv() -> bool:

@@ -20,8 +20,12 @@ from api.serve import end_on_terminate
 from api.server_process import ServerError, ServerProcess
 from api.settings import Settings
 
-PREPARATION = ("migrate", "areas", "seed")
-"""Verbs in order; each is quick when there is nothing left to do."""
+PREPARATION = {
+    "migrate": "bring the database to the newest migration",
+    "areas": "load every area of China",
+    "seed": "fill Jilin province with invented enterprises",
+}
+"""Verbs in order with what they do here; each is quick when there is nothing left to do."""
 
 
 Result = TypeVar("Result")
@@ -49,8 +53,8 @@ def play(settings: Settings, *, once: bool, console: Console) -> int:
     with ExitStack() as stack:
         url = _step(console, "start PostgreSQL with PostGIS", lambda: stack.enter_context(cluster.running(settings)))
         here = replace(settings, database_url=url)
-        for name in PREPARATION:
-            _step(console, VERBS[name].summary, partial(_verb, name, here))
+        for name, title in PREPARATION.items():
+            _step(console, title, partial(_verb, name, here))
         server = ServerProcess(here)
         _step(console, f"start the server on {server.url}", lambda: stack.enter_context(server))
         stack.callback(signal.signal, signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C must not cut the stopping short
