@@ -76,7 +76,7 @@ def _verb(name: str, settings: Settings) -> None:
 
 
 def _keep_serving(server: ServerProcess, passed: bool, console: Console) -> int:
-    console.print(f"\nServing on {server.url}  sign in as changchun with password zhijian-demo. Ctrl-C stops everything.")
+    console.print(f"\nServing on {server.url} (sign in as changchun, password zhijian-demo). Ctrl-C stops everything.")
     try:
         server.wait()
     except KeyboardInterrupt:

@@ -1,9 +1,10 @@
-"""A server as a child can be waited for, killed and started again. A few lines of Python stand for the real one."""
+"""A server as a child is waited for, killed, started again. Where no more matters, a few lines of Python stand for the real one."""
 
 from __future__ import annotations
 
 import socket
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -50,3 +51,16 @@ def test_a_server_that_ends_says_why(here: Settings) -> None:
 def test_a_taken_port_is_named(here: Settings) -> None:
     with socket.create_server((here.host, here.port)), pytest.raises(ServerError, match="PORT="):
         ServerProcess(here, [sys.executable, "-c", ANSWERS]).start()
+
+
+def test_the_real_server_comes_back_after_kill_and_ends_cleanly(here: Settings, database_url: str) -> None:
+    server = ServerProcess(replace(here, database_url=database_url))
+    server.start()
+    server.wait_ready()
+    server.kill()
+    server.start()
+    server.wait_ready()
+    server.stop()
+    assert server.wait() == 0
+    assert "Traceback" not in server.log.read_text()
+    assert not (here.data / "cluster").exists()
