@@ -113,7 +113,8 @@ def _apt_prefix(names: list[str]) -> list[str]:
 
 
 def _pip(what: str, lock: Path) -> None:
-    _run(what, [str(VENV / "bin" / "python"), "-m", "pip", "install", "-q", "--require-hashes", "--no-deps", "-r", str(lock)])
+    command = [str(VENV / "bin" / "python"), "-m", "pip", "install", "-q", "--require-hashes", "--no-deps", "-r", str(lock)]
+    _run(what, command, quiet=True)
 
 
 def _web_sources() -> list[Path]:
