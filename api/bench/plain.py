@@ -78,7 +78,8 @@ def map_rows() -> None:
     read = TABLES["enterprise"]
     as_json = orm.column_property(sa.cast(sa.func.ST_AsGeoJSON(read.c.location_wgs84), sa.JSON))
     mapper = orm.registry()
-    mapper.map_imperatively(EnterpriseRow, read, properties={"location_wgs84": as_json}, exclude_properties=["scopes"])
+    properties = {"location_wgs84": as_json, "raw_point": orm.deferred(read.c.location_wgs84)}
+    mapper.map_imperatively(EnterpriseRow, read, properties=properties, exclude_properties=["scopes"])
     columns = [sa.Column(column.name, column.type, primary_key=column.primary_key) for column in read.columns]
     mapper.map_imperatively(InsertedRow, sa.Table(INSERTED, sa.MetaData(), *columns))
 
