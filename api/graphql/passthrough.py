@@ -84,8 +84,8 @@ class Connection(Plan):
         total = f", total AS (SELECT count(*) AS n {matching})" if self._asks(wanted, "totalCount") else ""
         outputs = ", ".join(f'{part} AS "{name}"' for name, part in parts.items())
         sql = (
-            f"WITH page AS MATERIALIZED (SELECT t.id, row_number() OVER (ORDER BY {order_by(self.keys)}) AS ord {matching}{place}"
-            f" ORDER BY {order_by(self.keys)} LIMIT {self.first + 1}){total}"
+            f"WITH page AS MATERIALIZED (SELECT q.id, row_number() OVER () AS ord FROM (SELECT t.id {matching}{place}"
+            f" ORDER BY {order_by(self.keys)} LIMIT {self.first + 1}) q){total}"
             f" SELECT convert_to(row_to_json(u)::text, 'UTF8') FROM (SELECT {outputs}) u"
         )
         return Fragment(await self.pool.fetchval(sql, *parameters.values))
