@@ -141,4 +141,13 @@ async def _ready(_: Request) -> PlainTextResponse:
 
 if __name__ == "__main__":
     chosen = Settings.from_environment()
-    uvicorn.run(build(chosen), host=chosen.host, port=chosen.port, loop="uvloop", http="httptools", access_log=False, log_level="warning")
+    uvicorn.run(
+        build(chosen),
+        host=chosen.host,
+        port=chosen.port,
+        loop="uvloop",
+        http="httptools",
+        access_log=False,
+        log_level="warning",
+        timeout_keep_alive=75,
+    )
