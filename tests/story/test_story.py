@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import os
 import shutil
 import socket
 from collections.abc import Iterator
@@ -17,27 +18,28 @@ from sqlalchemy.pool import NullPool
 
 from api import cluster, seed, story
 from api.server_process import ServerProcess
-from api.settings import ROOT, Settings, engine_url
+from api.settings import Settings, engine_url
+from api.story_day import PASSWORD, Document
+from api.terminal import PACKAGES, Terminal
 from geo.divisions import load_areas
 from geo.sources import boundaries
 
 ENTERPRISES = 1000
 
-needs_node = pytest.mark.skipif(
-    not shutil.which("node") or not (ROOT / "web" / "node_modules" / "rxdb").exists(), reason="web/node_modules is not installed"
-)
+needs_node = pytest.mark.skipif(not shutil.which("node") or not PACKAGES.exists(), reason="web/node_modules is not installed")
 
 
 @pytest.fixture(scope="module")
 def province(settings: Settings, cluster_url: str, template: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
     """A server over all areas and a small demo province."""
-    url = asyncio.run(cluster.create_database(cluster_url, _name(tmp_path_factory.getbasetemp()), template))
+    name = f"test_{os.getpid()}_story"  # as tests/conftest.py names what it clears away
+    url = asyncio.run(cluster.create_database(cluster_url, name, template))
     asyncio.run(_load_areas(url))
     asyncio.run(seed.fill(url, ENTERPRISES, 1, Console(file=io.StringIO())))
     here = replace(settings, database_url=url, port=_free_port(), data=tmp_path_factory.mktemp("story"))
     with ServerProcess(here) as server:
         yield server
-    asyncio.run(cluster.drop_database(cluster_url, url.split("/")[3].split("?")[0]))
+    asyncio.run(cluster.drop_database(cluster_url, name))
 
 
 @needs_node
@@ -54,8 +56,36 @@ async def _load_areas(url: str) -> None:
     await engine.dispose()
 
 
-def _name(folder: Path) -> str:
-    return f"story_{folder.name.replace('-', '_')}"
+@needs_node
+async def test_an_edit_made_offline_survives_the_terminals_own_kill_nine(province: ServerProcess, tmp_path: Path) -> None:
+    first = await _terminal(province, tmp_path)
+    document = (await first.call("find", collection="enterprise"))[0]
+    await first.call("offline")
+    edited = await first.call("edit", collection="enterprise", id=document["id"], set={"remark": "电池耗尽之前"}, increase={"visits": 1})
+    first.kill()
+    await first.quit()
+
+    second = await _terminal(province, tmp_path)
+    try:
+        await second.call("refresh")
+        answer = await second.call("ask", query=f"""{{ enterprise(id: "{document["id"]}") {{ remark visits stamp }} }}""")
+        again = await second.call("edit", collection="enterprise", id=document["id"], set={"remark": "换了电池"})
+    finally:
+        await second.quit()
+    assert answer["enterprise"] == {"remark": "电池耗尽之前", "visits": document["visits"] + 1, "stamp": edited["stamp"]}
+    assert _counter(again) == _counter(edited) + 1
+
+
+async def _terminal(server: ServerProcess, folder: Path) -> Terminal:
+    terminal = await Terminal.start("inspector1", f"{server.url}/graphql", deviceId="story-battery", folder=str(folder), retryTime=500)
+    await terminal.call("login", username="inspector1", password=PASSWORD)
+    await terminal.call("open", collections=["enterprise", "finding"])
+    await terminal.call("sync")
+    return terminal
+
+
+def _counter(document: Document) -> int:
+    return int(document["stamp"].split(":")[1])
 
 
 def _free_port() -> int:

@@ -10,6 +10,7 @@ const COMMANDS = {
     start: async (options) => void (device = new Device(options, write)),
     login: ({ username, password }) => device.login(username, password),
     open: ({ collections }) => device.open(collections),
+    refresh: async () => void (await device.session.refresh()),
     ask: ({ query, variables }) => device.session.ask(query, variables),
     sync: () => device.sync(),
     online: async () => device.setOnline(true),
