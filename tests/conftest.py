@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import hashlib
 import itertools
 import os
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 
 import asyncpg
@@ -17,6 +18,7 @@ from sqlalchemy.pool import NullPool
 
 from api import cluster, migrate
 from api.settings import ROOT, Settings, engine_url
+from geo.divisions import load_areas
 
 hypothesis_settings.register_profile("ci", derandomize=True, deadline=None, print_blob=True)
 hypothesis_settings.register_profile("dev", deadline=None)
@@ -40,10 +42,24 @@ def cluster_url(settings: Settings) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def template(cluster_url: str) -> str:
+def template(cluster_url: str, settings: Settings) -> str:
     """A migrated, empty database; kept from run to run until the schema's files change."""
-    name = f"template_{_fingerprint()}"
-    asyncio.run(_make_template(cluster_url, name))
+    return _kept(settings, cluster_url, f"template_{_fingerprint('schema', 'api/migrate.py')}", _migrate)
+
+
+@pytest.fixture(scope="session")
+def china(settings: Settings, cluster_url: str, template: str) -> str:
+    """A migrated database with every area of the country, for tests to copy; loaded once until its sources change."""
+    return _kept(
+        settings, cluster_url, f"china_{_fingerprint('schema', 'api/migrate.py', 'geo', 'requirements.lock')}", _load_areas, template
+    )
+
+
+def _kept(settings: Settings, url: str, name: str, fill: Callable[[str], Awaitable[None]], template: str | None = None) -> str:
+    """The database `name`, made and filled unless an earlier run did; older ones of its kind go."""
+    with (settings.data / "template.lock").open("w") as lock:  # several test processes share the cluster
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        asyncio.run(_make(url, name, fill, template))
     return name
 
 
@@ -84,8 +100,8 @@ def _new_name() -> str:
     return f"test_{os.getpid()}_{next(_numbers)}"
 
 
-def _fingerprint() -> str:
-    files = sorted(path for folder in ("schema", "api/migrate.py") for path in _python_files(ROOT / folder))
+def _fingerprint(*places: str) -> str:
+    files = sorted(path for place in places for path in _python_files(ROOT / place))
     return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()[:12]
 
 
@@ -103,15 +119,14 @@ async def _drop_leftovers(url: str) -> None:
             await cluster.drop_database(url, name)
 
 
-async def _make_template(url: str, name: str) -> None:
-    known = await cluster.database_names(url, r"template\_%")
+async def _make(url: str, name: str, fill: Callable[[str], Awaitable[None]], template: str | None) -> None:
+    known = await cluster.database_names(url, rf"{name.partition('_')[0]}\_%")
     if name in known:
         return
     for stale in known:
         await cluster.drop_database(url, stale)
     await cluster.drop_database(url, "unfinished")
-    unfinished = await cluster.create_database(url, "unfinished")
-    await _migrate(unfinished)
+    await fill(await cluster.create_database(url, "unfinished", template))
     connection = await asyncpg.connect(url)
     await connection.execute(f'ALTER DATABASE unfinished RENAME TO "{name}"')
     await connection.close()
@@ -125,3 +140,10 @@ async def _migrate(url: str) -> None:
         async with made.begin() as opened:
             await opened.run_sync(migrate.full_metadata().create_all)
         await made.dispose()
+
+
+async def _load_areas(url: str) -> None:
+    made = create_async_engine(engine_url(url), poolclass=NullPool)
+    async with made.begin() as opened:
+        await load_areas(opened)
+    await made.dispose()

@@ -86,8 +86,7 @@ def test_frozen_columns_say_when(record: Record) -> None:
         assert states <= choice.values
 
 
-def test_natural_keys_and_places_are_columns(record: Record) -> None:
-    assert set(record.natural_key) <= set(record.by_name)
+def test_a_place_is_a_position(record: Record) -> None:
     assert not record.place or record.by_name[record.place].kind is Kind.POSITION
 
 
@@ -107,7 +106,6 @@ def test_coordinators_have_no_enforcement_power() -> None:
 def test_patients_are_for_cdc_and_rehabilitation_alone() -> None:
     patient = RECORDS["patient"]
     assert set(patient.access) == {Role.CDC, Role.REHAB}
-    assert patient.area_only
     assert not any(column.kind in (Kind.POSITION, Kind.POINT) for column in patient.all_columns)
 
 

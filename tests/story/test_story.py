@@ -13,16 +13,12 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console
-from sqlalchemy.ext.asyncio import create_async_engine
-from sqlalchemy.pool import NullPool
 
 from api import cluster, seed, story
 from api.server_process import ServerProcess
-from api.settings import Settings, engine_url
+from api.settings import Settings
 from api.story_day import PASSWORD, Document
 from api.terminal import PACKAGES, Terminal
-from geo.divisions import load_areas
-from geo.sources import boundaries
 
 ENTERPRISES = 1000
 
@@ -30,11 +26,10 @@ needs_node = pytest.mark.skipif(not shutil.which("node") or not PACKAGES.exists(
 
 
 @pytest.fixture(scope="module")
-def province(settings: Settings, cluster_url: str, template: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+def province(settings: Settings, cluster_url: str, china: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
     """A server over all areas and a small demo province."""
     name = f"test_{os.getpid()}_story"  # as tests/conftest.py names what it clears away
-    url = asyncio.run(cluster.create_database(cluster_url, name, template))
-    asyncio.run(_load_areas(url))
+    url = asyncio.run(cluster.create_database(cluster_url, name, china))
     asyncio.run(seed.fill(url, ENTERPRISES, 1, Console(file=io.StringIO())))
     here = replace(settings, database_url=url, port=_free_port(), data=tmp_path_factory.mktemp("story"))
     with ServerProcess(here) as server:
@@ -46,14 +41,6 @@ def province(settings: Settings, cluster_url: str, template: str, tmp_path_facto
 async def test_a_field_day_under_faults_ends_with_everybody_agreeing(province: ServerProcess) -> None:
     said = io.StringIO()
     assert await story.run(province.url, province, Console(file=said, width=200)), said.getvalue()
-
-
-async def _load_areas(url: str) -> None:
-    """Every area, but boundaries of the province alone, which is quicker."""
-    engine = create_async_engine(engine_url(url), poolclass=NullPool)
-    async with engine.begin() as connection:
-        await load_areas(connection, boundary_source=lambda: (found for found in boundaries() if found.code.startswith("22")))
-    await engine.dispose()
 
 
 @needs_node
