@@ -21,6 +21,7 @@ from api import cluster
 from api.__main__ import VERBS
 from api.bench import measure, report
 from api.bench.client import sign_in
+from api.bench.processes import postmaster_of
 from api.demo_data import Demo
 from api.migrate import heads
 from api.seed import PASSWORD, townships
@@ -92,10 +93,11 @@ async def _field(settings: Settings, order: Order, ours: ServerProcess, plain: S
     connection = await asyncpg.connect(settings.database_url, server_settings={"TimeZone": "UTC", "jit": "off"})
     try:
         assert ours.process
+        assert plain.process
         yield measure.Field(
-            ours=ours.settings.port,
-            plain=plain.settings.port,
-            process=ours.process.pid,
+            ports={measure.OURS: ours.settings.port, measure.PLAIN: plain.settings.port},
+            processes={measure.OURS: ours.process.pid, measure.PLAIN: plain.process.pid},
+            postmaster=await postmaster_of(connection),
             connection=connection,
             token=token,
             device=DEVICE,

@@ -15,7 +15,7 @@ def page_sql(record: Record, limit: int) -> str:
     columns = ", ".join(f'{_expression(column)} AS "{camel(column.name)}"' for column in record.all_columns)
     rows = f"SELECT * FROM {record.name} WHERE id > $1 ORDER BY id LIMIT {limit}"
     return (
-        "SELECT convert_to('[' || string_agg(row_to_json(u)::text, ',' ORDER BY t.id) || ']', 'UTF8'), max(t.id::text)::uuid "
+        "SELECT convert_to('[' || string_agg(row_to_json(u)::text, ',') || ']', 'UTF8'), (array_agg(t.id))[count(*)] "
         f"FROM ({rows}) t CROSS JOIN LATERAL (SELECT {columns}) u"
     )
 
@@ -34,5 +34,5 @@ class Floor:
 
 def _expression(column: Column) -> str:
     if column.kind is Kind.POINT:
-        return f"ST_AsGeoJSON(t.{column.name})::json"
+        return f"ST_AsGeoJSON(t.{column.name}, 7)::json"
     return f"t.{column.name}::text" if column.kind is Kind.DECIMAL else f"t.{column.name}"

@@ -8,6 +8,7 @@ import statistics
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from time import perf_counter
 from typing import Any
 
@@ -17,11 +18,13 @@ import orjson
 from api.bench.client import Client, body
 from api.bench.floor import FIRST, Floor
 from api.bench.plain import RECORD, SERVER_OWNED
-from api.bench.report import Figure, Rounds, resident_megabytes
+from api.bench.processes import database_milliseconds, processor_milliseconds, resident_megabytes
+from api.bench.report import Figure, Rounds
 from api.demo_data import BLOCK, Demo
 from api.graphql.names import camel
 from schema.base import Document
 
+OURS, PLAIN, FLOOR = "ours", "plain", "floor"
 PAGE = 1000
 PAGES = 20
 EMPTY_ALONE, EMPTY_TOGETHER, CONNECTIONS = 200, 2000, 32
@@ -32,17 +35,17 @@ PULL = f"""query ($checkpoint: CheckpointInput, $limit: Int!) {{
 PUSH = f"mutation ($rows: [EnterprisePushRow!]!) {{ pushEnterprise(rows: $rows) {{ {_FIELDS} }} }}"
 PLAIN_PULL = f"query ($after: ID!, $limit: Int!) {{ enterprises(after: $after, limit: $limit) {{ {_FIELDS} }} }}"
 PLAIN_PUSH = "mutation ($rows: [EnterpriseInput!]!) { insertEnterprises(rows: $rows) }"
-Run = Callable[[], Awaitable[float]]
-"""One turn of a contestant; its value."""
+Run = Callable[[], Awaitable[int]]
+"""One turn of a contestant: how many documents or requests it was."""
 
 
 @dataclass(frozen=True)
 class Field:
-    """Where the contestants are: our server's and the plain one's port and process, and a connection to their database."""
+    """Where the contestants are: ports and processes of our server and the plain one, and a connection to their database."""
 
-    ours: int
-    plain: int
-    process: int
+    ports: Mapping[str, int]
+    processes: Mapping[str, int]
+    postmaster: int | None
     connection: asyncpg.Connection[asyncpg.Record]
     token: str
     device: str
@@ -50,48 +53,83 @@ class Field:
     enterprises: int
     rounds: int
 
+    def client(self, name: str) -> Client:
+        return Client(self.ports[name], self.token if name == OURS else None)
 
-async def take_turns(rounds: Rounds, count: int, contestants: Mapping[str, Run]) -> list[Figure]:
-    for _ in range(count):
-        for name, run in contestants.items():
-            rounds.add(name, await run())
-    return rounds.figures()
+    def spent(self, name: str) -> float:
+        """Processor milliseconds so far of a contestant's process and of the database."""
+        own = processor_milliseconds(self.processes[name]) if name in self.processes else 0.0
+        return own + (database_milliseconds(self.postmaster) if self.postmaster else 0.0)
+
+
+class Race:
+    """Contestants take turns; rates, and processor time per 1,000 where the database is on this machine."""
+
+    def __init__(self, field: Field, topic: str, unit: str) -> None:
+        self.field = field
+        self.rates = Rounds(topic, unit)
+        self.costs = Rounds(f"{topic}.cpu", f"ms per 1,000 {unit.partition('/')[0]}", less_is_better=True)
+
+    async def turn(self, name: str, run: Run) -> None:
+        spent, started = self.field.spent(name), perf_counter()
+        count = await run()
+        self.rates.add(name, count / (perf_counter() - started))
+        if self.field.postmaster:
+            self.costs.add(name, (self.field.spent(name) - spent) * 1000 / count)
+
+    async def rounds(self, contestants: Mapping[str, Run]) -> list[Figure]:
+        for _ in range(self.field.rounds):
+            for name, run in contestants.items():
+                await self.turn(name, run)
+        return self.figures()
+
+    def figures(self) -> list[Figure]:
+        return [*self.rates.figures(), *(self.costs.figures() if self.costs.values else [])]
 
 
 async def pull(field: Field) -> list[Figure]:
     """Typed pull of full pages, and what is left in our server's memory after all of them."""
-    before = resident_megabytes(field.process)
-    async with Client(field.ours, field.token) as ours, Client(field.plain) as plain:
+    before = resident_megabytes(field.processes[OURS])
+    async with field.client(OURS) as ours, field.client(PLAIN) as plain:
         end = await _pull_everything(ours, field)
         floor = Floor(field.connection, RECORD, PAGE)
-        runs: dict[str, Run] = {
-            "ours": lambda: _rate(_our_pages(ours, PAGES)),
-            "floor": lambda: _rate(_floor_pages(floor)),
-            "plain": lambda: _rate(_plain_pages(plain)),
-        }
-        figures = await take_turns(Rounds("pull", "docs/s"), field.rounds, runs)
-        after = resident_megabytes(field.process)
-        memory = [Figure("pull.memory.before", round(before, 1), "MB"), Figure("pull.memory.after", round(after, 1), "MB")]
-        return [*figures, *memory, *await _empty(field, end)]
+        runs = {OURS: lambda: _our_pages(ours), FLOOR: lambda: _floor_pages(floor), PLAIN: lambda: _plain_pages(plain)}
+        figures = await Race(field, "pull", "docs/s").rounds(runs)
+    after = resident_megabytes(field.processes[OURS])
+    memory = [Figure("pull.memory.before", round(before, 1), "MB"), Figure("pull.memory.after", round(after, 1), "MB")]
+    return [*figures, *memory, *await _empty(field, end)]
 
 
 async def push(field: Field) -> list[Figure]:
-    """New documents with stamps, in batches of 100 and 1,000; the plain reference inserts the same, and does nothing else."""
+    """New documents with stamps, in batches of 100 and 1,000; the plain reference inserts the same, and does nothing else.
+
+    Our turn ends when the feed has given out the last position.
+    """
     stock, figures = Stock(field), []
-    async with Client(field.ours, field.token) as ours, Client(field.plain) as plain:
-        for batch, batches in ((100, 20), (PAGE, 5)):
-            rounds = Rounds(f"push.{batch}", "docs/s")
-            for number in range(field.rounds + 1):
-                chosen = [stock.take(batch) for _ in range(batches)]
-                sent = [stock.rows(documents) for documents in chosen]
-                mine = await _rate(_push(ours, [body(PUSH, rows=rows) for rows in sent], batch))
-                theirs = await _rate(_push(plain, [body(PLAIN_PUSH, rows=_states(rows)) for rows in sent], batch))
-                if number:  # the first round warms up
-                    rounds.add("ours", mine)
-                    rounds.add("plain", theirs)
-            figures += rounds.figures()
+    for batch, batches in ((100, 20), (PAGE, 5)):
+        await _push_round(field, Race(field, "warm-up", "docs/s"), stock, batch, batches)
+        race = Race(field, f"push.{batch}", "docs/s")
+        for _ in range(field.rounds):
+            await _push_round(field, race, stock, batch, batches)
+        figures += race.figures()
     await _require_arrived(field, stock.taken)
-    return [*figures, Figure("push.memory.after", round(resident_megabytes(field.process), 1), "MB")]
+    return [*figures, Figure("push.memory.after", round(resident_megabytes(field.processes[OURS]), 1), "MB")]
+
+
+async def _push_round(field: Field, race: Race, stock: Stock, batch: int, batches: int) -> None:
+    sent = [stock.rows(stock.take(batch)) for _ in range(batches)]
+    mine = [body(PUSH, rows=rows) for rows in sent]
+    theirs = [body(PLAIN_PUSH, rows=_states(rows)) for rows in sent]
+    async with field.client(OURS) as ours, field.client(PLAIN) as plain:
+        await race.turn(OURS, lambda: _push_until_stamped(ours, mine, batch, field))
+        await race.turn(PLAIN, lambda: _push(plain, theirs, batch))
+
+
+async def _push_until_stamped(client: Client, contents: Sequence[bytes], batch: int, field: Field) -> int:
+    count = await _push(client, contents, batch)
+    while await field.connection.fetchval("SELECT EXISTS (SELECT FROM sync_pending)"):  # noqa: ASYNC110 - another process empties it
+        await asyncio.sleep(0.002)
+    return count
 
 
 class Stock:
@@ -130,19 +168,14 @@ def _states(rows: Sequence[Mapping[str, Any]]) -> list[Document]:
     return [{name: value for name, value in row["newDocumentState"].items() if name not in owned} for row in rows]
 
 
-async def _rate(work: Awaitable[int]) -> float:
-    started = perf_counter()
-    return await work / (perf_counter() - started)
-
-
-async def _our_pages(client: Client, pages: int) -> int:
+async def _our_pages(client: Client) -> int:
     checkpoint: dict[str, str] | None = None
     count = 0
-    for _ in range(pages):
+    for _ in range(PAGES):
         content = await client.post(body(PULL, checkpoint=checkpoint, limit=PAGE))
         count += content.count(b'{"id":')
         checkpoint = {"token": _token(content)}
-    _require(count == pages * PAGE, f"{pages} full pages, got {count} documents")
+    _require(count == PAGES * PAGE, f"{PAGES} full pages, got {count} documents")
     return count
 
 
@@ -204,24 +237,20 @@ def _token(content: bytes) -> str:
 
 async def _empty(field: Field, token: str) -> list[Figure]:
     """A pull that has nothing new: how long one terminal waits, and how many 32 of them get answered."""
-    ours = body(PULL, checkpoint={"token": token}, limit=PAGE)
-    plain = body(PLAIN_PULL, after="ffffffff-ffff-ffff-ffff-ffffffffffff", limit=PAGE)
-    alone: dict[str, Run] = {
-        "ours": lambda: _wait(field.ours, field.token, ours),
-        "plain": lambda: _wait(field.plain, None, plain),
+    contents = {
+        OURS: body(PULL, checkpoint={"token": token}, limit=PAGE),
+        PLAIN: body(PLAIN_PULL, after="ffffffff-ffff-ffff-ffff-ffffffffffff", limit=PAGE),
     }
-    together: dict[str, Run] = {
-        "ours": lambda: _rate(_crowd(field.ours, field.token, ours)),
-        "plain": lambda: _rate(_crowd(field.plain, None, plain)),
-    }
-    return [
-        *await take_turns(Rounds("pull.empty.p50", "ms", less_is_better=True), field.rounds, alone),
-        *await take_turns(Rounds(f"pull.empty.rps{CONNECTIONS}", "requests/s"), field.rounds, together),
-    ]
+    alone = Rounds("pull.empty.p50", "ms", less_is_better=True)
+    for _ in range(field.rounds):
+        for name, content in contents.items():
+            alone.add(name, await _wait(field.client(name), content))
+    runs = {name: partial(_crowd, field, name, content) for name, content in contents.items()}
+    return [*alone.figures(), *await Race(field, f"pull.empty.at{CONNECTIONS}", "requests/s").rounds(runs)]
 
 
-async def _wait(port: int, token: str | None, content: bytes) -> float:
-    async with Client(port, token) as client:
+async def _wait(opening: Client, content: bytes) -> float:
+    async with opening as client:
         return statistics.median([await _milliseconds(client, content) for _ in range(EMPTY_ALONE)])
 
 
@@ -233,9 +262,9 @@ async def _milliseconds(client: Client, content: bytes) -> float:
     return waited
 
 
-async def _crowd(port: int, token: str | None, content: bytes) -> int:
+async def _crowd(field: Field, name: str, content: bytes) -> int:
     async def one() -> None:
-        async with Client(port, token) as client:
+        async with field.client(name) as client:
             for _ in range(EMPTY_TOGETHER // CONNECTIONS):
                 await client.post(content)
 

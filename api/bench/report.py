@@ -79,12 +79,6 @@ def machine() -> str:
     return f"{_processor()}, {_cores()} cores, {_gigabytes()} GB, Python {platform.python_version()}"
 
 
-def resident_megabytes(pid: int) -> float:
-    """Resident memory of a process."""
-    fields = Path(f"/proc/{pid}/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in fields if line.startswith("VmRSS:")) / 1024
-
-
 def _processor() -> str:
     names = [line.partition(":")[2].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
     return names[0] if names else platform.machine()
