@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from schema.actor import Actor
@@ -47,7 +47,7 @@ class Refusal:
     sent: Document
     outcomes: Sequence[Outcome] = ()
     problems: Sequence[Problem] = ()
-    rivals: frozenset[str] = frozenset()  # the users on the other side
+    rivals: Mapping[str, Collection[str]] = field(default_factory=dict)  # users on the other side by column; "" made the document
 
 
 def message(code: Code) -> str:
@@ -66,7 +66,6 @@ def _rows(actor: Actor, record: Record, refusal: Refusal, moment: Moment) -> lis
         "author_id": actor.user_id,
         "device_id": actor.device_id,
         "occurred_at": timestamp(moment.now),
-        "scopes": _scopes(actor, record, refusal),
     }
     fields = [
         {
@@ -78,10 +77,12 @@ def _rows(actor: Actor, record: Record, refusal: Refusal, moment: Moment) -> lis
             "base": outcome.base,
             "mine": outcome.mine,
             "theirs": outcome.theirs,
+            "scopes": _scopes(actor, record, refusal, _rivals(record, refusal, outcome)),
         }
         for outcome in refusal.outcomes
     ]
-    whole = [_refused_row(problem, refusal.sent) for problem in refusal.problems[:1]]
+    scopes = _scopes(actor, record, refusal)
+    whole = [_refused_row(problem, refusal.sent) | {"scopes": scopes} for problem in refusal.problems[:1]]
     return [_system(moment) | common | row for row in [*fields, *whole]]
 
 
@@ -94,8 +95,18 @@ def _system(moment: Moment) -> Document:
     return {"id": uuid7(moment.now), "revision": 1, "deleted": False, "created_at": at, "updated_at": at}
 
 
-def _scopes(actor: Actor, record: Record, refusal: Refusal) -> list[str]:
-    people = {actor.user_id} | (refusal.rivals if refusal.outcomes else frozenset())
+def _rivals(record: Record, refusal: Refusal, outcome: Outcome) -> set[str]:
+    """Whose edit of the field this one met. Others who changed the document may not be allowed to read the field."""
+    columns = ["", outcome.column]
+    if outcome.code is Code.RECORD_DELETED and record.by_name[outcome.column].readers is None:
+        columns.append("deleted")
+    if outcome.code is Code.DELETED_OVER_EDIT:
+        columns = list(refusal.rivals)
+    return {user_id for column in columns for user_id in refusal.rivals.get(column, ())}
+
+
+def _scopes(actor: Actor, record: Record, refusal: Refusal, rivals: Collection[str] = ()) -> list[str]:
+    people = {actor.user_id, *rivals}
     return [*(f"user:{user_id}" for user_id in sorted(people)), *_inbox(record, refusal.scopes)]
 
 

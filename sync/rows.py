@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from schema.actor import Actor
@@ -47,7 +47,7 @@ class Row:
     stamp: Stamp | None
     known: int = 0  # revision of the assumed master as it was sent
     partial: bool = False
-    rivals: frozenset[str] = frozenset()  # who wrote what this row contests
+    rivals: Mapping[str, Collection[str]] = field(default_factory=dict)  # by column: who wrote it unseen; "" made the document
     problems: tuple[Problem, ...] = ()
     outcomes: tuple[Outcome, ...] = ()
     before: Document | None = None

@@ -73,16 +73,24 @@ HISTORY = sa.text(
 )
 
 
-async def history(connection: AsyncConnection, record: Record, since: Mapping[str, int]) -> dict[str, tuple[list[Change], frozenset[str]]]:
-    """By document: the accepted changes after a revision, oldest first, and who made them."""
+class History(NamedTuple):
+    """Accepted changes of a document, oldest first, and who wrote which column; "" is who made the document, all columns of it."""
+
+    changes: Sequence[Change]
+    authors: Mapping[str, set[str]]
+
+
+async def history(connection: AsyncConnection, record: Record, since: Mapping[str, int]) -> dict[str, History]:
+    """By document: what happened after a revision."""
     result = await connection.execute(HISTORY, {"ids": list(since), "since": list(since.values()), "record": record.name})
     changes: dict[str, list[Change]] = {}
-    authors: dict[str, set[str]] = {}
+    authors: dict[str, dict[str, set[str]]] = {}
     for doc_id, revision, user_id, device_id, edited_ms, fields in result:
         parsed = None if fields is None else orjson.loads(fields)
         changes.setdefault(doc_id, []).append(Change(revision, device_id, edited_ms or 0, parsed))
-        authors.setdefault(doc_id, set()).add(user_id)
-    return {doc_id: (found, frozenset(authors[doc_id])) for doc_id, found in changes.items()}
+        for name in parsed or ("",):
+            authors.setdefault(doc_id, {}).setdefault(name, set()).add(user_id)
+    return {doc_id: History(found, authors[doc_id]) for doc_id, found in changes.items()}
 
 
 async def upsert(connection: AsyncConnection, record: Record, rows: Sequence[Document]) -> frozenset[str]:

@@ -16,14 +16,14 @@ from schema.problems import Problem
 from schema.registry import Registry
 from sync import store
 from sync.conflicts import Refusal, conflict_rows
-from sync.merge import Change, contested, field_writes, merge, plan_for, rebase, shadow_of
+from sync.merge import contested, field_writes, merge, plan_for, rebase, shadow_of
 from sync.moment import Moment
 from sync.normalise import normalise
 from sync.rows import BUSY, OUTSIDE, TWICE, UNSEEN, Row, Sent, change_row, orphan_row, prepare, revision_of, shadow_row
 from sync.scoping import Sources, cascade, sources
 from sync.stamp import is_repeat
 
-_NO_HISTORY: tuple[Sequence[Change], frozenset[str]] = ((), frozenset())
+_NO_HISTORY = store.History((), {})
 _ROUNDS = 4  # a row that meets a concurrent insert in each of them is refused, and kept
 
 
