@@ -36,7 +36,7 @@ PASSWORD = "right horse"
 PHONE = "13800138000"
 AREAS = (("220000", "吉林省", "province"), ("220102", "南关区", "county"), ("110000", "北京市", "province"))
 
-PEOPLE: dict[str, Any] = (
+PEOPLE: tuple[tuple[str, Role, list[str], bool, bool], ...] = (
     ("ins", Role.INSPECTOR, ["220102", "enterprise:7"], True, False),
     ("nation", Role.CDC, ["000000"], True, False),
     ("demo", Role.ADMIN, [], True, True),
