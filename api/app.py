@@ -10,9 +10,11 @@ from typing import Any
 import strawberry
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
+from starlette.middleware.gzip import GZipMiddleware
 from starlette.requests import HTTPConnection, Request
+from starlette.responses import Response
 from starlette.routing import BaseRoute, Mount, Route, WebSocketRoute
-from starlette.staticfiles import StaticFiles
+from starlette.staticfiles import PathLike, StaticFiles
 from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
@@ -99,10 +101,20 @@ def lifespan(parts: Sequence[Part]) -> Callable[[Starlette], AbstractAsyncContex
     return run
 
 
+class Page(StaticFiles):
+    """The built page: files named by their content are kept for good, the page itself is asked for each time."""
+
+    def file_response(self, full_path: PathLike, *args: Any, **kwargs: Any) -> Response:
+        response = super().file_response(full_path, *args, **kwargs)
+        kept = "/assets/" in str(full_path)
+        response.headers["Cache-Control"] = "public, max-age=31536000, immutable" if kept else "no-cache"
+        return response
+
+
 def web_client() -> list[Mount]:
     """The page at / if it has been built."""
     folder = ROOT / "web" / "dist"
-    return [Mount("/", StaticFiles(directory=folder, html=True))] if folder.is_dir() else []
+    return [Mount("/", GZipMiddleware(Page(directory=folder, html=True), minimum_size=1024))] if folder.is_dir() else []
 
 
 class Contexts:
