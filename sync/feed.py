@@ -34,25 +34,25 @@ _STAMP = f"""
 WITH taken AS (
   DELETE FROM sync_pending WHERE id IN (SELECT id FROM sync_pending ORDER BY id LIMIT $1)
   RETURNING id, record, doc_id, scopes_in, scopes_out
-), numbered AS (
-  SELECT record, doc_id, (SELECT pos FROM sync_head) + row_number() OVER (ORDER BY max(id)) AS pos FROM taken GROUP BY record, doc_id
+), ranked AS (
+  SELECT *, dense_rank() OVER (ORDER BY last) AS rank FROM (SELECT *, max(id) OVER (PARTITION BY record, doc_id) AS last FROM taken) AS t
 ), mention AS (
-  SELECT id, record, doc_id, unnest(scopes_in) AS scope, 'in' AS state FROM taken
-  UNION ALL SELECT id, record, doc_id, unnest(scopes_out), 'out' FROM taken
+  SELECT id, record, doc_id, rank, unnest(scopes_in) AS scope, 'in' AS state FROM ranked
+  UNION ALL SELECT id, record, doc_id, rank, unnest(scopes_out), 'out' FROM ranked
 ), touched AS MATERIALIZED (
-  SELECT DISTINCT ON (scope, record, doc_id) scope, record, doc_id, state FROM mention WHERE scope IS NOT NULL
+  SELECT DISTINCT ON (scope, record, doc_id) scope, record, doc_id, rank, state FROM mention WHERE scope IS NOT NULL
   ORDER BY scope, record, doc_id, id DESC, state
 ), placed AS (
   INSERT INTO sync_scope_doc (scope, record, doc_id, pos, state)
-  SELECT scope, record, doc_id, pos, state FROM touched JOIN numbered USING (record, doc_id) ORDER BY scope, record, doc_id
+  SELECT scope, record, doc_id, (SELECT pos FROM sync_head) + rank, state FROM touched ORDER BY scope, record, doc_id
   ON CONFLICT (scope, record, doc_id) DO UPDATE SET pos = excluded.pos, state = excluded.state
 ), moved AS (
-  UPDATE sync_head SET pos = pos + (SELECT count(*) FROM numbered) WHERE EXISTS (SELECT FROM numbered) RETURNING pos
+  UPDATE sync_head SET pos = pos + (SELECT max(rank) FROM ranked) WHERE EXISTS (SELECT FROM ranked) RETURNING pos
 ), told AS (
   SELECT CASE WHEN sum(octet_length(scope) + 1) > {_LONGEST_PAYLOAD} THEN '*' ELSE coalesce(string_agg(scope, ' '), '') END AS scopes
   FROM (SELECT DISTINCT scope FROM touched) AS every
 )
-SELECT (SELECT count(*) FROM taken) AS taken, (SELECT count(*) FROM numbered) AS documents,
+SELECT (SELECT count(*) FROM taken) AS taken, (SELECT max(rank) FROM ranked) AS documents,
   pg_notify('{FEED_CHANNEL}', moved.pos || ' ' || scopes)
 FROM moved, told"""
 
