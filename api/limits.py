@@ -41,7 +41,7 @@ class Limits:
     body_idle_seconds: float = 20
     body_seconds: float = 300
     frame_characters: int = 1024 * 1024
-    subscriptions: int = 8
+    subscriptions: int = 16  # RxDB opens one per collection on a shared socket, 13 at most in its free version
     init_seconds: float = 10
     documents: int = 256
 
