@@ -160,9 +160,11 @@ async def prepare(url: str) -> None:
 
 
 @asynccontextmanager
-async def serving(url: str, data: Path, *, limits: Limits | None = None, listen: int = 0, **choices: Any) -> AsyncIterator[World]:
+async def serving(
+    url: str, data: Path, *, schema: strawberry.Schema | None = SCHEMA, limits: Limits | None = None, listen: int = 0, **choices: Any
+) -> AsyncIterator[World]:
     settings = Settings(database_url=url, data=data, **choices)
-    app = build(settings, SCHEMA, parts=(), routes=(), limits=limits)
+    app = build(settings, schema, parts=(), routes=(), limits=limits)
     server = uvicorn.Server(config(app, settings))
     with socket.create_server(("127.0.0.1", listen)) as listening:
         address = f"http://127.0.0.1:{listening.getsockname()[1]}"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
@@ -242,9 +241,6 @@ async def test_what_ran_on_a_closed_socket_is_gone(world: World) -> None:
     assert world.app.state.sockets.open == set()
 
 
-@pytest.mark.skipif(
-    not shutil.which("node") or not (ROOT / "web/node_modules/graphql-ws").is_dir(), reason="needs Node and `npm ci` in web/"
-)
 async def test_the_client_of_rxdb_comes_back_after_expiry_and_restart(
     database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

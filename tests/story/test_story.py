@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import io
 import os
-import shutil
 import socket
 from collections.abc import Iterator
 from dataclasses import replace
@@ -18,11 +17,9 @@ from api import cluster, seed, story
 from api.server_process import ServerProcess
 from api.settings import Settings
 from api.story_day import PASSWORD, Document
-from api.terminal import PACKAGES, Terminal
+from api.terminal import Terminal
 
 ENTERPRISES = 1000
-
-needs_node = pytest.mark.skipif(not shutil.which("node") or not PACKAGES.exists(), reason="web/node_modules is not installed")
 
 
 @pytest.fixture(scope="module")
@@ -37,13 +34,11 @@ def province(settings: Settings, cluster_url: str, china: str, tmp_path_factory:
     asyncio.run(cluster.drop_database(cluster_url, name))
 
 
-@needs_node
 async def test_a_field_day_under_faults_ends_with_everybody_agreeing(province: ServerProcess) -> None:
     said = io.StringIO()
     assert await story.run(province.url, province, Console(file=said, width=200)), said.getvalue()
 
 
-@needs_node
 async def test_an_edit_made_offline_survives_the_terminals_own_kill_nine(province: ServerProcess, tmp_path: Path) -> None:
     first = await _terminal(province, tmp_path)
     document = (await first.call("find", collection="enterprise"))[0]
