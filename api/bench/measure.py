@@ -6,6 +6,7 @@ import asyncio
 import re
 import statistics
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -27,6 +28,8 @@ from schema.base import Document
 OURS, PLAIN, FLOOR = "ours", "plain", "floor"
 PAGE = 1000
 PAGES = 20
+PUSHES = ((100, 20, 1), (PAGE, 5, 1), (PAGE, 8, 4))
+"""Documents per batch, batches per turn, terminals at once."""
 EMPTY_ALONE, EMPTY_TOGETHER, CONNECTIONS = 200, 2000, 32
 _TOKEN = re.compile(rb'"token":\s?"([^"]+)"')
 _FIELDS = " ".join(camel(column.name) for column in RECORD.all_columns)
@@ -101,32 +104,34 @@ async def pull(field: Field) -> list[Figure]:
 
 
 async def push(field: Field) -> list[Figure]:
-    """New documents with stamps, in batches of 100 and 1,000; the plain reference inserts the same, and does nothing else.
+    """New documents with stamps, from one terminal and from four; the plain reference inserts the same, and does nothing else.
 
     Our turn ends when the feed has given out the last position.
     """
     stock, figures = Stock(field), []
-    for batch, batches in ((100, 20), (PAGE, 5)):
-        await _push_round(field, Race(field, "warm-up", "docs/s"), stock, batch, batches)
-        race = Race(field, f"push.{batch}", "docs/s")
+    for batch, batches, terminals in PUSHES:
+        await _push_round(field, Race(field, "warm-up", "docs/s"), stock, (batch, batches, terminals))
+        race = Race(field, f"push.{batch}" + (f".at{terminals}" if terminals > 1 else ""), "docs/s")
         for _ in range(field.rounds):
-            await _push_round(field, race, stock, batch, batches)
+            await _push_round(field, race, stock, (batch, batches, terminals))
         figures += race.figures()
     await _require_arrived(field, stock.taken)
     return [*figures, Figure("push.memory.after", round(resident_megabytes(field.processes[OURS]), 1), "MB")]
 
 
-async def _push_round(field: Field, race: Race, stock: Stock, batch: int, batches: int) -> None:
+async def _push_round(field: Field, race: Race, stock: Stock, size: tuple[int, int, int]) -> None:
+    batch, batches, terminals = size
     sent = [stock.rows(stock.take(batch)) for _ in range(batches)]
     mine = [body(PUSH, rows=rows) for rows in sent]
     theirs = [body(PLAIN_PUSH, rows=_states(rows)) for rows in sent]
-    async with field.client(OURS) as ours, field.client(PLAIN) as plain:
+    async with AsyncExitStack() as stack:
+        ours, plain = [[await stack.enter_async_context(field.client(name)) for _ in range(terminals)] for name in (OURS, PLAIN)]
         await race.turn(OURS, lambda: _push_until_stamped(ours, mine, batch, field))
         await race.turn(PLAIN, lambda: _push(plain, theirs, batch))
 
 
-async def _push_until_stamped(client: Client, contents: Sequence[bytes], batch: int, field: Field) -> int:
-    count = await _push(client, contents, batch)
+async def _push_until_stamped(clients: Sequence[Client], contents: Sequence[bytes], batch: int, field: Field) -> int:
+    count = await _push(clients, contents, batch)
     while await field.connection.fetchval("SELECT EXISTS (SELECT FROM sync_pending)"):  # noqa: ASYNC110 - another process empties it
         await asyncio.sleep(0.002)
     return count
@@ -272,11 +277,16 @@ async def _crowd(field: Field, name: str, content: bytes) -> int:
     return EMPTY_TOGETHER // CONNECTIONS * CONNECTIONS
 
 
-async def _push(client: Client, contents: Sequence[bytes], batch: int) -> int:
-    for content in contents:
+async def _push(clients: Sequence[Client], contents: Sequence[bytes], batch: int) -> int:
+    waiting = iter(contents)
+    await asyncio.gather(*(_push_from(client, waiting) for client in clients))
+    return len(contents) * batch
+
+
+async def _push_from(client: Client, waiting: Iterator[bytes]) -> None:
+    for content in waiting:  # shared by the terminals: each takes the next
         answer = await client.post(content)
         _require(b'"errors"' not in answer, answer[:1000].decode(errors="replace"))
-    return len(contents) * batch
 
 
 async def _require_arrived(field: Field, pushed: int) -> None:
