@@ -6,6 +6,7 @@ import re
 from datetime import date
 
 CREDIT_CODE_ALPHABET = "0123456789ABCDEFGHJKLMNPQRTUWXY"  # GB 32100-2015: no I O S V Z
+_CREDIT_CODE_VALUES = {character: value for value, character in enumerate(CREDIT_CODE_ALPHABET)}
 _CREDIT_CODE_WEIGHTS = tuple(pow(3, position, 31) for position in range(17))
 _RESIDENT_WEIGHTS = (7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2)  # GB 11643-1999
 _ORGANISATION_WEIGHTS = (3, 7, 9, 10, 5, 8, 4, 2)  # GB 11714
@@ -13,7 +14,11 @@ _ORGANISATION_WEIGHTS = (3, 7, 9, 10, 5, 8, 4, 2)  # GB 11714
 
 def credit_code_check(first17: str) -> str:
     """The 18th character of a unified social credit code. Raises ValueError for characters outside the alphabet."""
-    total = sum(CREDIT_CODE_ALPHABET.index(c) * w for c, w in zip(first17, _CREDIT_CODE_WEIGHTS, strict=True))
+    try:
+        values = [_CREDIT_CODE_VALUES[character] for character in first17]
+    except KeyError as error:
+        raise ValueError(f"not in the alphabet: {error}") from None
+    total = sum([value * weight for value, weight in zip(values, _CREDIT_CODE_WEIGHTS, strict=True)])
     return CREDIT_CODE_ALPHABET[-total % 31]
 
 
@@ -27,14 +32,14 @@ def credit_code_fault(code: str) -> str:
     """What is wrong with a unified social credit code, or "". The inner organisation code is not checked: early codes fail it."""
     if len(code) != 18:
         return "应为 18 位"
-    if any(c not in CREDIT_CODE_ALPHABET for c in code):
+    if not _CREDIT_CODE_VALUES.keys() >= set(code):
         return "含有不允许的字符（I、O、S、V、Z 和小写字母不使用）"
     return "" if credit_code_check(code[:17]) == code[17] else "校验位不符"
 
 
 def resident_id_fault(number: str) -> str:
     """What is wrong with a resident identity number, or ""."""
-    if not re.fullmatch(r"\d{17}[\dX]", number):
+    if not re.fullmatch(r"[0-9]{17}[0-9X]", number):
         return "应为 17 位数字加一位数字或 X"
     try:
         date(int(number[6:10]), int(number[10:12]), int(number[12:14]))

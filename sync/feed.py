@@ -32,7 +32,7 @@ _LONGEST_PAYLOAD = 7900  # PostgreSQL refuses 8,000 bytes
 
 _STAMP = f"""
 WITH taken AS (
-  DELETE FROM sync_pending WHERE id IN (SELECT id FROM sync_pending ORDER BY id LIMIT $1)
+  DELETE FROM sync_pending WHERE id <= (SELECT max(id) FROM (SELECT id FROM sync_pending ORDER BY id LIMIT $1) AS first)
   RETURNING id, record, doc_id, scopes_in, scopes_out
 ), ranked AS (
   SELECT *, dense_rank() OVER (ORDER BY last) AS rank FROM (SELECT *, max(id) OVER (PARTITION BY record, doc_id) AS last FROM taken) AS t

@@ -50,8 +50,8 @@ def _json(column: Column) -> str:
 
 SHADOWS = sa.text(
     "SELECT s.device_id, s.doc_id::text, s.counter, s.revision, CAST(s.document AS text) FROM unnest(CAST(:ids AS uuid[])) AS k(id)"
-    " CROSS JOIN unnest(CAST(:devices AS text[])) AS d(id) JOIN sync_shadow s"
-    " ON s.doc_id = k.id AND s.device_id = d.id AND s.record = :record"
+    " CROSS JOIN unnest(CAST(:devices AS text[])) AS d(id) CROSS JOIN LATERAL (SELECT * FROM sync_shadow AS own"
+    " WHERE own.device_id = d.id AND own.record = :record AND own.doc_id = k.id LIMIT 1) AS s"  # LIMIT: by key, never the whole table
 )
 
 

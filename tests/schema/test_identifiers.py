@@ -91,6 +91,7 @@ def test_resident_numbers_of_the_standard_pass(number: str) -> None:
         ("11010519491331002X", "出生日期"),
         ("11010519490230002X", "出生日期"),
         ("110105194912310021", "校验位"),
+        ("１1010519491231002X", "17 位"),
     ],
 )
 def test_faulty_resident_number_says_what_is_wrong(number: str, fault: str) -> None:
