@@ -57,10 +57,11 @@ async def test_the_same_new_id_from_two_at_once_is_made_once_and_merged(world: W
     made = sample(ENTERPRISE)
     people = inspector(), inspector()
     await asyncio.gather(*(world.push(each, "enterprise", (None, made | {"name": each.username})) for each in people))
-    assert await kinds(world, made["id"]) == ["CREATE"]
+    assert (await kinds(world, made["id"])).count("CREATE") == 1
     (conflict,) = await world.conflicts(made["id"])
     assert {conflict["mine"], conflict["theirs"]} == {each.username for each in people}
-    assert (await world.master("enterprise", made["id"]))["name"] == conflict["theirs"]
+    stands = {"overwrote_theirs": "mine", "lost_later_edit": "theirs"}[conflict["code"]]
+    assert (await world.master("enterprise", made["id"]))["name"] == conflict[stands]
 
 
 @pytest.mark.parametrize("stamped", [True, False])
