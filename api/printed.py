@@ -16,7 +16,7 @@ from api.settings import ROOT, Settings
 from api.surface import MUTATIONS, QUERIES
 from schema.actor import Role
 from schema.base import Record, Verb
-from schema.registry import load
+from schema.registry import Registry, load
 
 SCHEMA = ROOT / "schema" / "schema.graphql"
 PERMISSIONS = ROOT / "schema" / "permissions.md"
@@ -42,9 +42,10 @@ def printed_schema() -> str:
     return print_schema(build_schema(queries=QUERIES, mutations=MUTATIONS)) + "\n"
 
 
-def permission_table() -> str:
+def permission_table(registry: Registry | None = None) -> str:
     """Who may do what, and which columns only some may read or write."""
-    roles = [role for role in Role if any(role in record.access for record in load().values())]
+    records = (registry or load()).values()
+    roles = [role for role in Role if any(role in record.access for record in records)]
     lines = [
         "# Permissions",
         "",
@@ -52,9 +53,9 @@ def permission_table() -> str:
         "",
     ]
     lines += [f"| record | {' | '.join(role.value for role in roles)} |", f"|---|{'---|' * len(roles)}"]
-    lines += [f"| {record.name} {record.label} | {' | '.join(_letters(record, role) for role in roles)} |" for record in load().values()]
+    lines += [f"| {record.name} {record.label} | {' | '.join(_letters(record, role) for role in roles)} |" for record in records]
     lines += ["", "| column | read by | written by |", "|---|---|---|"]
-    lines += [line for record in load().values() for line in _narrowed(record)]
+    lines += [line for record in records for line in _narrowed(record)]
     return "\n".join(lines) + "\n"
 
 

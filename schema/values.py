@@ -25,6 +25,7 @@ Converter = Callable[[Column, Any], Any]
 _INT32 = 2**31
 _MOST_TAGS = 500
 _MOST_ITEMS = 500
+_DEEPEST = 64  # levels of a refused value; PostgreSQL and orjson stop far beyond
 _DATUMS = frozenset({"WGS84", "CGCS2000", "GCJ02", "BD09"})
 
 
@@ -97,6 +98,20 @@ def _text(column: Column, value: Any) -> str:
     if len(value) > column.max_length:
         raise ValueError(f"最多 {column.max_length} 个字符，收到 {len(value)} 个")
     return _storable(value)
+
+
+def storable(value: Any, depth: int = 0) -> Any:
+    """Any JSON value as near as JSONB can keep it: for what is refused and must not be lost."""
+    if depth > _DEEPEST:
+        return "…"
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace").decode().replace("\x00", "\ufffd")
+    if isinstance(value, (list, tuple)):
+        return [storable(item, depth + 1) for item in value]
+    if isinstance(value, dict):
+        return {storable(str(key)): storable(item, depth + 1) for key, item in value.items()}
+    plain = value is None or isinstance(value, bool) or (isinstance(value, int) and -(2**63) <= value < 2**63)
+    return value if plain or (isinstance(value, float) and math.isfinite(value)) else str(value)
 
 
 def _storable(value: str) -> str:
@@ -174,7 +189,7 @@ def _position(_: Column, value: Any) -> Document:
     lon, lat, accuracy = value.get("lon"), value.get("lat"), value.get("accuracy")
     if not _within(lon, 180) or not _within(lat, 90):
         raise ValueError("经度应在 ±180、纬度应在 ±90 之间")
-    if value.get("datum") not in _DATUMS:
+    if not isinstance(value.get("datum"), str) or value["datum"] not in _DATUMS:
         raise ValueError("须注明坐标系 datum：WGS84、CGCS2000、GCJ02 或 BD09")
     if accuracy is not None and (not _within(accuracy, 1e6) or accuracy < 0):
         raise ValueError("精度 accuracy 应为非负米数")

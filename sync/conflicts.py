@@ -9,8 +9,8 @@ from typing import Any
 from schema.actor import Actor
 from schema.base import Document, Record
 from schema.problems import Problem
-from schema.values import timestamp
-from sync.identity import uuid7
+from schema.values import storable, timestamp
+from sync.identity import uuid_of
 from sync.merge import Code, Outcome
 from sync.moment import Moment
 
@@ -43,6 +43,7 @@ class Refusal:
     """A document of which something was not simply taken."""
 
     doc_id: str
+    known: int  # revision of the assumed master
     scopes: Sequence[str]  # of the document; () when its author may not see it
     sent: Document
     outcomes: Sequence[Outcome] = ()
@@ -55,14 +56,15 @@ def message(code: Code) -> str:
 
 
 def conflict_rows(actor: Actor, record: Record, refusals: Iterable[Refusal], moment: Moment) -> list[Document]:
-    """Complete rows of sync_conflict, `scopes` included."""
-    return [row for refusal in refusals for row in _rows(actor, record, refusal, moment)]
+    """Complete rows of sync_conflict, `scopes` included; what was refused twice in the same words stands there once."""
+    rows = [row for refusal in refusals for row in _rows(actor, record, refusal, moment)]
+    return list({row["id"]: row for row in rows}.values())
 
 
 def _rows(actor: Actor, record: Record, refusal: Refusal, moment: Moment) -> list[Document]:
     common = {
         "record": record.name,
-        "doc_id": refusal.doc_id,
+        "doc_id": storable(refusal.doc_id)[:100],
         "author_id": actor.user_id,
         "device_id": actor.device_id,
         "occurred_at": timestamp(moment.now),
@@ -83,16 +85,22 @@ def _rows(actor: Actor, record: Record, refusal: Refusal, moment: Moment) -> lis
     ]
     scopes = _scopes(actor, record, refusal)
     whole = [_refused_row(problem, refusal.sent) | {"scopes": scopes} for problem in refusal.problems[:1]]
-    return [_system(moment) | common | row for row in [*fields, *whole]]
+    return [_system(moment) | common | row | {"id": _identity(common, row, refusal.known)} for row in [*fields, *whole]]
 
 
 def _refused_row(problem: Problem, sent: Document) -> dict[str, Any]:
-    return {"field": problem.field, "outcome": "REFUSED", "code": problem.code, "message": problem.message[:2000], "mine": sent}
+    return {"field": problem.field, "outcome": "REFUSED", "code": problem.code, "message": problem.message[:2000], "mine": storable(sent)}
+
+
+def _identity(common: Document, row: Document, known: int) -> str:
+    """The same wish on the same revision has the same id, so that a push whose answer was lost leaves nothing twice."""
+    words = [common["record"], common["doc_id"], common["author_id"], common["device_id"], known]
+    return uuid_of([*words, *(row.get(name) for name in ("field", "policy", "code", "base", "mine"))])
 
 
 def _system(moment: Moment) -> Document:
     at = timestamp(moment.now)
-    return {"id": uuid7(moment.now), "revision": 1, "deleted": False, "created_at": at, "updated_at": at}
+    return {"revision": 1, "deleted": False, "created_at": at, "updated_at": at}
 
 
 def _rivals(record: Record, refusal: Refusal, outcome: Outcome) -> set[str]:

@@ -15,9 +15,13 @@ from schema.problems import Problem, Refused
 from schema.registry import Registry
 from schema.tables import TABLES
 from sync import store
+from sync.merge import Code
 from sync.moment import Moment
 from sync.rows import Sent
 from sync.write import apply
+
+
+_MINE_STANDS = frozenset({Code.OVERWROTE_THEIRS, Code.DELETED_OVER_EDIT})  # in all others the server's value has stayed
 
 
 class Take(StrEnum):
@@ -34,11 +38,11 @@ async def resolve(
     Raises Refused when the conflict isn't the actor's to see, is settled already, or the value isn't allowed; nothing changes then.
     """
     conflict = await _open_conflict(connection, actor, conflict_id, registry)
-    if conflict["field"]:
+    if not conflict["policy"] and take is not Take.THEIRS:
+        raise Refused(Problem("WHOLE_ROW_REFUSED", "整条记录被拒绝：请改正后重新提交，或以 THEIRS 结案", "take"))
+    if take is not Take.THEIRS or conflict["code"] in _MINE_STANDS:
         chosen = {Take.MINE: conflict["mine"], Take.THEIRS: conflict["theirs"], Take.VALUE: value}[take]
         await _adopt(connection, actor, conflict, chosen, moment, registry)
-    elif take is not Take.THEIRS:
-        raise Refused(Problem("WHOLE_ROW_REFUSED", "整条记录被拒绝：请改正后重新提交，或以 THEIRS 结案", "take"))
     settled = {"resolution": take.value, "resolved_by": actor.username, "resolved_at": moment.text, "updated_at": moment.text}
     await store.rewrite_conflict(connection, {**conflict, **settled, "revision": conflict["revision"] + 1})
 

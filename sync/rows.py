@@ -18,6 +18,7 @@ BUSY = Problem("ROW_CONTENDED", "这条记录正被多处同时写入，请稍�
 UNSEEN = Problem("NOT_IN_SCOPE", "这条记录不在您的管辖范围内，或不存在")
 OUTSIDE = Problem("OUT_OF_SCOPE", "修改后的记录不在您的管辖范围内", "area_code")
 TWICE = Problem("DUPLICATE_IN_BATCH", "同一批次中同一记录出现两次，只采用第一次")
+_PLACE = frozenset({"id", "revision"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +63,13 @@ class Row:
     @property
     def known_id(self) -> bool:
         """Whether its id can be one of ours."""
-        return "id" in self.edit.mine
+        return bool(self.edit.mine.get("id"))
+
+    def keep_only_news(self) -> None:
+        """Drops what the master has already: a save names values, not differences, so saving twice counts once."""
+        before, mine = self.before or {}, self.edit.mine
+        for name in [name for name, value in mine.items() if name not in _PLACE and value == before.get(name)]:
+            del mine[name]
 
     def refuse(self, *problems: Problem) -> None:
         self.problems, self.outcomes, self.changed, self.after, self.scopes = problems, (), (), self.before, self.scopes_before
@@ -79,7 +86,7 @@ def prepare(actor: Actor, record: Record, sent: Sent, moment: Moment) -> Row:
     if sent.partial:
         base = {}
     edit = Edit(base, mine, device, edit_ms(stamp, moment.offset_ms, moment.ms))
-    row_id = mine.get("id") or str(sent.new.get("id", ""))
+    row_id = mine.get("id") or str(sent.new.get("id") or "")
     row = Row(row_id, sent.new, edit, stamp, known=revision_of(base), partial=sent.partial)
     if not mine.get("id") and not problems:
         problems.append(Problem("ID_MISSING", "缺少记录编号 id（UUIDv7）", "id"))

@@ -50,7 +50,7 @@ async def apply(
         if firsts.get(row.id, row) is not row:
             row.before, row.visible = firsts[row.id].after, firsts[row.id].visible
             row.refuse(TWICE)
-    refusals = [Refusal(row.id, _seen_scopes(row), row.sent, row.outcomes, row.problems, row.rivals) for row in rows if _said(row)]
+    refusals = [Refusal(row.id, row.known, _seen_scopes(row), row.sent, row.outcomes, row.problems, row.rivals) for row in rows if _said(row)]
     if refusals:
         await store.insert_conflicts(connection, conflict_rows(actor, record, refusals, moment))
     return rows
@@ -94,6 +94,8 @@ async def _load(connection: AsyncConnection, actor: Actor, record: Record, rows:
         row.visible = row.before is None or (record.may(actor.role, Verb.READ) and not granted.isdisjoint(row.scopes_before))
         if row.partial and row.before and not row.edit.mine.get("revision"):
             row.edit.mine["revision"] = revision_of(row.before)
+        if row.partial and row.before:
+            row.keep_only_news()
         shadow = shadows.get((row.edit.device_id, row.id))
         if shadow is not None and not row.partial:
             row.repeat = is_repeat(row.stamp, shadow.counter)

@@ -205,7 +205,7 @@ def _refuse_unless_taken(record: Record, row: Row, *, must_exist: bool) -> None:
 
 def _differs(record: Record, role: Role, row: Row) -> bool:
     """Whether the master now differs from what was sent; a new stamp that the master doesn't have is a difference too."""
-    if row.after is None or not row.visible:
+    if row.after is None or not row.visible or row.problems:
         return True
     mine, master = row.edit.mine, mask(record, role, row.after)
     return any(master.get(name) != value for name, value in mine.items() if name not in _OWNED and not name.endswith("_wgs84"))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -161,11 +162,11 @@ def _test(column: Column, operator: str, value: Any, parameters: Parameters, ali
     if operator == "is_null":
         return f"{name} IS {'' if value else 'NOT '}NULL"
     if operator == "has":
-        return f"{name} @> ARRAY[{parameters.bind(value)}::text]"
+        return f"{name} @> ARRAY[{parameters.bind(_value(column, [value])[0])}::text]"
     if operator == "contains":
-        return f"strpos(lower({name}), lower({parameters.bind(value)}::text)) > 0"
+        return f"strpos(lower({name}), lower({parameters.bind(_value(column, value))}::text)) > 0"
     if operator == "starts_with":
-        return f"starts_with({name}, {parameters.bind(value)}::text)"
+        return f"starts_with({name}, {parameters.bind(_value(column, value))}::text)"
     if operator == "in_":
         return f"{name} = ANY({parameters.bind([str(_value(column, each)) for each in value])}::text[]::{kind}[])"
     placeholder = f"{parameters.bind(_as_text(_value(column, value)))}::text::{kind}"
@@ -250,18 +251,25 @@ def _decode(after: str, keys: Sequence[OrderKey]) -> list[str | None]:
         values = orjson.loads(base64.b64decode(after, validate=True))
         if not isinstance(values, list) or len(values) != len(keys):
             raise ValueError
-        return [None if value is None else _checked(key.column, value) for key, value in zip(keys, values, strict=True)]
+        return [_checked(key.column, value) for key, value in zip(keys, values, strict=True)]
     except (binascii.Error, ValueError):
         raise Refused(Problem("CURSOR_INVALID", "after 不是本列表在此排序下给出的游标；请从第一页重新读取", "after")) from None
 
 
-def _checked(column: Column, value: Any) -> str:
+_INTEGER = re.compile(r"-?[0-9]{1,10}")
+
+
+def _checked(column: Column, value: Any) -> str | None:
+    """A value of a cursor as PostgreSQL printed it. Raises ValueError for what it would not have printed, or could not read."""
+    if value is None and column.kind is not Kind.ID:
+        return None
     if not isinstance(value, str):
         raise ValueError
-    if column.kind is Kind.TIMESTAMP and value[-3] in "+-":
+    if column.kind is Kind.TIMESTAMP and value[-3:-2] in ("+", "-"):
         canonical(column, value + ":00")
     elif column.kind is Kind.INTEGER:
-        int(value)
+        if not _INTEGER.fullmatch(value) or not -(2**31) <= int(value) < 2**31:
+            raise ValueError
     elif column.kind is Kind.BOOLEAN and value in ("true", "false"):
         pass
     else:

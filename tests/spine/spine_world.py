@@ -167,10 +167,11 @@ class World:
         return {scope for scope, state in rows if state == "in"}, {scope for scope, state in rows if state == "out"}
 
     async def fingerprint(self, *tables: str) -> str:
-        """Changes whenever a row of these tables, of the history or of the queue does."""
+        """Changes whenever a row of these tables, of the history or of the queue does; a refusal may travel unless it is asked about."""
+        queue = "sync_pending" if "sync_conflict" in tables else "(SELECT * FROM sync_pending WHERE record <> 'sync_conflict')"
         sums = ", ".join(
             f"(SELECT count(*) || ':' || coalesce(sum(hashtextextended(t::text, 0)), 0) FROM {table} t)"
-            for table in (*tables, "sync_change", "sync_pending", "sync_orphan")
+            for table in (*tables, "sync_change", "sync_orphan", queue)
         )
         return str((await self.rows(f"SELECT concat_ws('/', {sums})"))[0][0])
 

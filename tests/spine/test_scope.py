@@ -174,12 +174,10 @@ async def test_a_checkpoint_of_another_person_opens_nothing(world: World, places
 
 
 async def attempt(world: World, actor: Actor, record: Record, rows: list[Any]) -> tuple[bool, list[Document]]:
-    """Whether a push changed the table; the whole is undone in the fingerprint's eyes only if it changed nothing."""
+    """Whether a push changed the table, the history or the queue, and its answer."""
     before = await world.fingerprint(record.name)
     answer = await world.ask(actor, push_query(record), {"rows": push_rows(rows)})
     assert "errors" not in answer, answer
-    pending = "DELETE FROM sync_pending WHERE record = 'sync_conflict'"
-    await world.execute(pending)  # the refusal itself travels; the document does not
     return await world.fingerprint(record.name) != before, answer["data"]["push"]
 
 
