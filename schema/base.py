@@ -16,7 +16,7 @@ from schema.actor import Role
 from schema.kinds import Kind, Policy, Verb
 from schema.problems import Problem
 
-__all__ = ["Choice", "Column", "Document", "Kind", "Moves", "Policy", "Record", "Rule", "Scope", "Verb"]
+__all__ = ["SYSTEM_COLUMNS", "Choice", "Column", "Document", "Kind", "Moves", "Policy", "Record", "Rule", "Scope", "Verb"]
 
 Document = dict[str, Any]
 """One record's values by column name, in JSON form (see `schema.values`)."""
@@ -118,6 +118,14 @@ class Record:
     @cached_property
     def by_name(self) -> Mapping[str, Column]:
         return {column.name: column for column in self.all_columns}
+
+    @cached_property
+    def required(self) -> tuple[Column, ...]:
+        return tuple(column for column in self.columns if column.required)
+
+    @cached_property
+    def positions(self) -> tuple[Column, ...]:
+        return tuple(column for column in self.columns if column.kind is Kind.POSITION)
 
     def may(self, role: Role, verb: Verb) -> bool:
         return verb in self.access.get(role, Verb(0))

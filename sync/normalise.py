@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from geo.coordinates import Datum, to_wgs84
-from schema.base import Document, Kind, Record
+from schema.base import Document, Record
 from schema.problems import Problem, Refused
 
 
 def normalise(record: Record, after: Document, changed: Sequence[str]) -> Iterator[Problem]:
     """Sets `<position>_wgs84` of each changed position; a position that its datum doesn't allow is a problem."""
-    for column in record.columns:
-        if column.kind is not Kind.POSITION or (column.name not in changed and f"{column.name}_wgs84" in after):
+    for column in record.positions:
+        if column.name not in changed and f"{column.name}_wgs84" in after:
             continue
         position = after[column.name]
         after[f"{column.name}_wgs84"] = None

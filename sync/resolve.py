@@ -20,7 +20,6 @@ from sync.moment import Moment
 from sync.rows import Sent
 from sync.write import apply
 
-
 _MINE_STANDS = frozenset({Code.OVERWROTE_THEIRS, Code.DELETED_OVER_EDIT})  # in all others the server's value has stayed
 
 

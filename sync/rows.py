@@ -12,6 +12,7 @@ from schema.problems import Problem
 from schema.values import canonical_document
 from sync.merge import Edit, Outcome
 from sync.moment import Moment
+from sync.shadow import Shadow, taken_whole
 from sync.stamp import Stamp, edit_ms, parse_stamp
 
 BUSY = Problem("ROW_CONTENDED", "这条记录正被多处同时写入，请稍后再试")
@@ -59,6 +60,7 @@ class Row:
     scopes: tuple[str, ...] = ()
     visible: bool = False
     repeat: bool = False
+    seen: Shadow | None = None  # what the server knows that this device wrote
 
     @property
     def known_id(self) -> bool:
@@ -114,14 +116,14 @@ def change_row(actor: Actor, row: Row) -> Document:
 
 
 def shadow_row(row: Row) -> Document:
-    """What the device is known to have written; of a refused row the counter alone."""
+    """What the device is known to have written; of a refused row the counter alone, of one taken whole the revision."""
     accepted = row.shadow is not None and not row.problems
     return {
         "device_id": row.edit.device_id,
         "doc_id": row.id,
         "counter": row.stamp.counter if row.stamp else 0,
         "revision": revision_of(row.after) if accepted else None,
-        "document": row.shadow if accepted else None,
+        "document": None if not accepted or taken_whole(row.shadow or {}, row.after or {}) else row.shadow,
     }
 
 

@@ -15,14 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from schema import registry
 from schema.base import Column, Document, Kind, Record
 from sync.merge import Change
-
-
-class Shadow(NamedTuple):
-    """What a device last wrote; without `document` only that it sent something with this counter."""
-
-    counter: int
-    revision: int | None
-    document: Document | None
+from sync.shadow import Shadow
 
 
 async def lock(connection: AsyncConnection, record: Record, ids: Sequence[str]) -> dict[str, tuple[Document, tuple[str, ...]]]:
@@ -61,7 +54,7 @@ async def shadows(
     """The shadows of the devices by (device, document)."""
     found = await connection.execute(SHADOWS, {"ids": list(ids), "devices": sorted(filter(None, devices)), "record": record.name})
     return {
-        (device, doc_id): Shadow(counter, revision or None, orjson.loads(document) if revision else None)
+        (device, doc_id): Shadow(counter, revision or None, orjson.loads(document) if document != "{}" else None)
         for device, doc_id, counter, revision, document in found
     }
 

@@ -16,11 +16,12 @@ from schema.problems import Problem
 from schema.registry import Registry
 from sync import store
 from sync.conflicts import Refusal, conflict_rows
-from sync.merge import contested, field_writes, merge, plan_for, rebase, shadow_of
+from sync.merge import contested, field_writes, merge, plan_for, shadow_of
 from sync.moment import Moment
 from sync.normalise import normalise
 from sync.rows import BUSY, OUTSIDE, TWICE, UNSEEN, Row, Sent, change_row, orphan_row, prepare, revision_of, shadow_row
 from sync.scoping import Sources, cascade, sources
+from sync.shadow import rebased
 from sync.stamp import is_repeat
 
 _NO_HISTORY = store.History((), {})
@@ -50,7 +51,9 @@ async def apply(
         if firsts.get(row.id, row) is not row:
             row.before, row.visible = firsts[row.id].after, firsts[row.id].visible
             row.refuse(TWICE)
-    refusals = [Refusal(row.id, row.known, _seen_scopes(row), row.sent, row.outcomes, row.problems, row.rivals) for row in rows if _said(row)]
+    refusals = [
+        Refusal(row.id, row.known, _seen_scopes(row), row.sent, row.outcomes, row.problems, row.rivals) for row in rows if _said(row)
+    ]
     if refusals:
         await store.insert_conflicts(connection, conflict_rows(actor, record, refusals, moment))
     return rows
@@ -99,7 +102,21 @@ async def _load(connection: AsyncConnection, actor: Actor, record: Record, rows:
         shadow = shadows.get((row.edit.device_id, row.id))
         if shadow is not None and not row.partial:
             row.repeat = is_repeat(row.stamp, shadow.counter)
-            row.edit = rebase(row.edit, shadow.document, shadow.revision)
+            row.seen = shadow
+    await _rebase(connection, record, [row for row in rows if not row.repeat])
+
+
+async def _rebase(connection: AsyncConnection, record: Record, rows: Sequence[Row]) -> None:
+    """Puts what a device last wrote under its edit, if it never got the answer."""
+    since = {
+        row.id: row.seen.revision or 0
+        for row in rows
+        if row.seen and row.known < (row.seen.revision or 0) and row.seen.older_than(row.before)
+    }
+    history = await store.history(connection, record, since) if since else {}
+    for row in rows:
+        if row.seen is not None:
+            row.edit = rebased(row.edit, row.seen, row.before, history.get(row.id, _NO_HISTORY)[0])
 
 
 async def _merge(connection: AsyncConnection, actor: Actor, record: Record, rows: Sequence[Row]) -> None:
@@ -154,12 +171,12 @@ def _settle(actor: Actor, record: Record, row: Row, found: Sources, moment: Mome
 def _faults(actor: Actor, record: Record, row: Row, found: Sources, moment: Moment) -> Iterable[Problem]:
     after = row.after
     assert after is not None  # a changed row has an after-state
-    for column in record.columns:
-        if column.required and after[column.name] is None:
+    for column in record.required:
+        if after[column.name] is None:
             yield Problem("REQUIRED", f"{column.label}（{column.name}）不能为空", column.name)
     if record.scope.area and _scope_changed(record, row) and after[record.scope.area] and after[record.scope.area] not in found.chains:
         yield Problem("AREA_UNKNOWN", f"没有区划代码 {after[record.scope.area]}", record.scope.area)
-    elif frozenset(actor.scopes).isdisjoint(row.scopes):
+    elif frozenset(row.scopes).isdisjoint(actor.scopes):
         yield OUTSIDE
     yield from normalise(record, after, row.changed)
     for rule in record.rules:

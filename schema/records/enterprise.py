@@ -57,7 +57,7 @@ RECORD = Record(
         Column("area_code", Kind.AREA, "所在区划", required=True),
         Column("address", Kind.TEXT, "工作场所地址"),
         Column("location", Kind.POSITION, "位置"),
-        Column("industry_code", Kind.TEXT, "行业代码", "GB/T 4754-2017.", max_length=5, indexed=True),
+        Column("industry_code", Kind.TEXT, "行业代码", "GB/T 4754-2017.", max_length=5),
         Column("size", Kind.ENUM, "企业规模", choice=SIZE),
         Column("status", Kind.ENUM, "经营状态", required=True, choice=STATUS, default="OPERATING"),
         Column("hazard_class", Kind.ENUM, "职业病危害风险分类", "Industry risk class, catalogue of 2021.", choice=HAZARD_CLASS),
