@@ -59,6 +59,10 @@ async def apply(
     return rows
 
 
+def _refusal(row: Row) -> Refusal:
+    return Refusal(row.id, row.known, _seen_scopes(row), row.sent, row.outcomes, row.problems, row.rivals)
+
+
 def _seen_scopes(row: Row) -> tuple[str, ...]:
     return (row.scopes or row.scopes_before) if row.visible else ()
 

@@ -226,6 +226,7 @@ def beyond(keys: Sequence[OrderKey], after: str, parameters: Parameters, alias: 
     values = _decode(after, keys)
     alternatives: list[str] = []
     equal: list[str] = []
+    bound = ""
     for key, value in zip(keys, values, strict=True):
         name = f'{alias}."{key.column.name}"'
         if value is None:
@@ -237,13 +238,19 @@ def beyond(keys: Sequence[OrderKey], after: str, parameters: Parameters, alias: 
         further = (
             f"{name} < {place}"
             if key.descending
-            else f"({name} > {place} OR {name} IS NULL)"
-            if key.column.name != "id"
             else f"{name} > {place}"
+            if _never_null(key.column)
+            else f"({name} > {place} OR {name} IS NULL)"
         )
+        if not alternatives and not equal and (key.descending or _never_null(key.column)):
+            bound = f"{name} {'<' if key.descending else '>'}= {place} AND "  # the index starts here, not at the list's beginning
         alternatives.append(" AND ".join([*equal, further]))
         equal.append(f"{name} = {place}")
-    return "(" + " OR ".join(f"({alternative})" for alternative in alternatives) + ")" if alternatives else "false"
+    return f"({bound}(" + " OR ".join(f"({alternative})" for alternative in alternatives) + "))" if alternatives else "false"
+
+
+def _never_null(column: Column) -> bool:
+    return column.required or column.name in ("revision", "created_at", "updated_at")
 
 
 def _decode(after: str, keys: Sequence[OrderKey]) -> list[str | None]:

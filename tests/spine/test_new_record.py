@@ -74,7 +74,9 @@ def extended(tmp_path_factory: pytest.TempPathFactory) -> Iterator[registry.Regi
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def world(cluster_url: str, template: str, extended: registry.Registry, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
+async def world(
+    cluster_url: str, template: str, extended: registry.Registry, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[World]:
     name = f"test_{os.getpid()}_new_record"
     url = await cluster.create_database(cluster_url, name, template)
     # The declarations of the release, with the new one beside them.
@@ -94,6 +96,10 @@ def _missing(connection: Connection) -> set[tuple[str, str]]:
     return {(str(kind), str(thing.name)) for kind, thing, *_ in own}
 
 
+def _lines(path: Path) -> list[str]:
+    return path.read_text("utf-8").splitlines()
+
+
 @pytest.fixture
 def record(world: World) -> Record:
     return world.registry["training"]
@@ -111,24 +117,30 @@ async def test_its_generated_migration_touches_its_own_table_alone(world: World)
     }
 
 
+def derivation() -> list[Path]:
+    folders = (ROOT / "api" / "graphql", ROOT / "sync", ROOT / "schema")
+    return [*(path for folder in folders for path in folder.glob("*.py")), ROOT / "geo" / "scope.py", ROOT / "api" / "printed.py"]
+
+
 async def test_no_derivation_names_a_record() -> None:
     """Whoever adds a record must not find a second list to extend."""
-    derived = [*Path(ROOT / "api" / "graphql").glob("*.py"), *Path(ROOT / "sync").glob("*.py"), *Path(ROOT / "schema").glob("*.py")]
-    derived += [ROOT / "geo" / "scope.py", ROOT / "api" / "printed.py"]
+    derived = derivation()
     names = "|".join(name for name in registry.load() if name != "sync_conflict")
     quoted = re.compile(rf"""["'`](?:{names})["'`]""")
-    lines = [(path.name, line) for path in derived for line in path.read_text("utf-8").splitlines() if quoted.search(line)]
+    lines = [(path.name, line) for path in derived for line in _lines(path) if quoted.search(line)]
     assert [line for line in lines if "->" not in line[1] and "roles" not in line[0]] == []
 
 
 async def test_it_has_types_queries_and_mutations(world: World) -> None:
     types = world.documents.schema.type_map
     output, filters = types["Training"], types["TrainingFilter"]
-    assert isinstance(output, GraphQLObjectType) and isinstance(filters, GraphQLInputObjectType)
+    assert isinstance(output, GraphQLObjectType)
+    assert isinstance(filters, GraphQLInputObjectType)
     assert {"id", "holder", "enterprise", "enterpriseId", "heldAt", "heldAtWgs84", "revision"} <= set(output.fields)
     assert {"holder", "state", "within", "and", "or", "not"} <= set(filters.fields)
     query, mutation = types["Query"], types["Mutation"]
-    assert isinstance(query, GraphQLObjectType) and isinstance(mutation, GraphQLObjectType)
+    assert isinstance(query, GraphQLObjectType)
+    assert isinstance(mutation, GraphQLObjectType)
     assert {"training", "trainings", "pullTraining"} <= set(query.fields)
     assert {"pushTraining", "saveTraining", "deleteTraining"} <= set(mutation.fields)
 
@@ -150,7 +162,7 @@ async def test_it_is_pushed_fed_pulled_listed_and_kept_in_the_history(world: Wor
     pulled = (await world.pull_all(officer, "training"))[held["id"]]
     assert (pulled["hours"], pulled["state"], pulled["heldAtWgs84"]["coordinates"]) == ("9", "ISSUED", [125.3, 43.9])
     assert await world.pull_all(stranger, "training") == {}
-    listed = await world.ask(officer, "{ trainings(filter: {hours: {gt: \"8.5\"}}) { nodes { id enterprise { name } } } }")
+    listed = await world.ask(officer, '{ trainings(filter: {hours: {gt: "8.5"}}) { nodes { id enterprise { name } } } }')
     assert listed["data"]["trainings"]["nodes"] == [{"id": held["id"], "enterprise": {"name": "甲"}}]
     history = await world.rows("SELECT kind, user_id, changes::text FROM sync_change WHERE record = 'training' ORDER BY revision")
     assert [tuple(row) for row in history] == [("CREATE", officer.user_id, None), ("UPDATE", officer.user_id, '{"hours": ["8.5", "9"]}')]
@@ -165,7 +177,7 @@ async def test_its_permissions_and_masks_hold(world: World, record: Record) -> N
     held = await world.put(boss, "training", enterprise_id=enterprise["id"], note="秘")
     await world.drain()
     assert (await world.pull_all(officer, "training"))[held["id"]]["note"] is None
-    assert code(await world.ask(officer, "{ trainings(filter: {note: {eq: \"秘\"}}) { totalCount } }")) == "FIELD_NOT_READABLE"
+    assert code(await world.ask(officer, '{ trainings(filter: {note: {eq: "秘"}}) { totalCount } }')) == "FIELD_NOT_READABLE"
     before = await world.fingerprint("training")
     assert code(await world.ask(person(Role.CDC, INSIDE), "{ trainings { totalCount } }")) == "READ_FORBIDDEN"
     await world.push(person(Role.COORDINATOR, INSIDE), "training", (None, sample(record, enterprise_id=enterprise["id"])))

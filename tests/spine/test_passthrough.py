@@ -73,7 +73,9 @@ async def documents(world: World, actor: Actor) -> dict[str, dict[str, Document]
 
 async def _documents(world: World, actor: Actor) -> dict[str, dict[str, Document]]:
     """Every row that the actor may read, by record and id, as GraphQL has it: an independent reading of tables and declarations."""
-    areas = {row["code"]: {"code": row["code"], "name": row["name"], "__typename": "AreaName"} for row in await world.rows("SELECT * FROM area")}
+    areas = {
+        row["code"]: {"code": row["code"], "name": row["name"], "__typename": "AreaName"} for row in await world.rows("SELECT * FROM area")
+    }
     found: dict[str, dict[str, Document]] = {}
     for name, record in RECORDS.items():
         points = "".join(
@@ -159,7 +161,8 @@ def field(draw: st.DrawFn, kind: GraphQLObjectType, depth: int, fragments: list[
     if not names:
         return "__typename"
     deep = [name for name in names if isinstance(named(kind.fields[name].type), GraphQLObjectType)]
-    name = draw(st.sampled_from(deep if deep and draw(st.booleans()) else names))
+    go_deeper: bool = draw(st.booleans())
+    name = draw(st.sampled_from(deep if deep and go_deeper else names))
     alias = draw(st.sampled_from(["", "", f"a_{name}: ", f"_{name}_2: ", "x" * 50 + f"{name}"[:13] + ": "]))
     inner = named(kind.fields[name].type)
     body = draw(selection(inner, depth - 1, fragments)) if isinstance(inner, GraphQLObjectType) else ""
@@ -189,7 +192,9 @@ async def compare(world: World, query: str, variables: Document, root: Document)
 
 async def a_page(world: World, many: str, kind: str) -> Document:
     """The rows of a list in its order, by a control question."""
-    nodes = (await world.ask(READER, f"{{ r: {many}(first: 2) {{ edges {{ cursor node {{ id }} }} totalCount pageInfo {{ hasNextPage }} }} }}"))["data"]["r"]
+    nodes = (
+        await world.ask(READER, f"{{ r: {many}(first: 2) {{ edges {{ cursor node {{ id }} }} totalCount pageInfo {{ hasNextPage }} }} }}")
+    )["data"]["r"]
     rows = (await documents(world, READER))[kind]
     edges = [{"cursor": edge["cursor"], "node": rows[edge["node"]["id"]]} for edge in nodes["edges"]]
     info = {"hasNextPage": nodes["pageInfo"]["hasNextPage"], "hasPreviousPage": False}
@@ -247,7 +252,7 @@ async def test_what_left_the_scope_has_an_id_and_nothing_else(world: World) -> N
     held = await world.put(BOSS, "enterprise")
     await world.push(BOSS, "enterprise", sent(held, deleted=True))
     await world.drain()
-    query = f"query($c: CheckpointInput) {{ p: pullEnterprise(checkpoint: $c, limit: 9) {{ documents {{ t: __typename area {{ name }} {plain(RECORDS['enterprise'])} }} }} }}"
+    query = f"query($c: CheckpointInput) {{ p: pullEnterprise(checkpoint: $c, limit: 9) {{ documents {{ t: __typename area {{ name }} {plain(RECORDS['enterprise'])} }} }} }}"  # noqa: E501 - a query in one piece
     (row,) = (await world.ask(READER, query, {"c": {"token": token}}))["data"]["p"]["documents"]
     assert {key: value for key, value in row.items() if value is not None} == {"id": held["id"], "deleted": True, "t": "Enterprise"}
 
@@ -328,10 +333,10 @@ def _encoded(value: Any) -> str:
 
 
 GOOD_ID = "01a20132-3f80-7e59-a777-29cd9ef3ead8"
-CURSORS = ["", "x", "é", "a" * 5000, "e30=", _encoded(5), _encoded([]), _encoded([1]), _encoded([None]), _encoded(["a", "b", "c"]), _encoded(["1"]),
+CURSORS = ["", "x", "é", "a" * 5000, "e30=", _encoded(5), _encoded([]), _encoded([1]), _encoded([None]), _encoded(["a", "b", "c"]), _encoded(["1"]),  # noqa: E501 - one row of a table
            _encoded(["2026", GOOD_ID]), _encoded(["", GOOD_ID]), _encoded(["x", None]), _encoded(["1", "x"]), _encoded([GOOD_ID, "1"]),
-           _encoded(["9999999999999", GOOD_ID]), _encoded(["\x00", GOOD_ID]), _encoded(["NaN", GOOD_ID]), _encoded(["2026-11-22 03:00:00+00", GOOD_ID]),
-           _encoded([" 1", GOOD_ID]), _encoded(["1_0", GOOD_ID]), _encoded(["٣", GOOD_ID]), _encoded(["infinity", GOOD_ID]), _encoded(["220102", GOOD_ID])]  # fmt: skip
+           _encoded(["9999999999999", GOOD_ID]), _encoded(["\x00", GOOD_ID]), _encoded(["NaN", GOOD_ID]), _encoded(["2026-11-22 03:00:00+00", GOOD_ID]),  # noqa: E501 - one row of a table
+           _encoded([" 1", GOOD_ID]), _encoded(["1_0", GOOD_ID]), _encoded(["٣", GOOD_ID]), _encoded(["infinity", GOOD_ID]), _encoded(["220102", GOOD_ID])]  # fmt: skip  # noqa: E501 - one row of a table
 
 
 @pytest.mark.parametrize("field_name", ["employees", "updatedAt", "declaredOn", "name", "areaCode", ""])
@@ -385,7 +390,8 @@ async def test_a_filter_may_be_deep_or_empty_without_harm(world: World) -> None:
     deep: Document = {"name": {"eq": "x"}}
     for _ in range(60):
         deep = {"not": deep}
-    for where in (deep, {}, {"name": {}}, {"name": None}, {"and": [{}]}, {"not": {}}, {"name": {"in": []}}, {"or": [{"or": []}]}):
+    empty: list[Document] = [deep, {}, {"name": {}}, {"name": None}, {"and": [{}]}, {"not": {}}, {"name": {"in": []}}, {"or": [{"or": []}]}]
+    for where in empty:
         assert code(await world.ask(BOSS, WALK, {"f": where, "o": None, "n": 5, "after": None})) == "", where
 
 

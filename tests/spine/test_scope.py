@@ -26,7 +26,10 @@ def permission_table() -> dict[tuple[str, Role], str]:
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("|")]
     roles = [Role(cell) for cell in rows[0][1:]]
     cells = {
-        (row[0].split()[0], role): cell for row in rows[2:] if row[0].split()[0] in RECORDS for role, cell in zip(roles, row[1:], strict=True)
+        (row[0].split()[0], role): cell
+        for row in rows[2:]
+        if row[0].split()[0] in RECORDS
+        for role, cell in zip(roles, row[1:], strict=True)
     }
     return {(name, role): cells.get((name, role), "") for name in RECORDS for role in Role}
 
@@ -58,8 +61,7 @@ def actor_of(role: Role, place: dict[str, Document]) -> Actor:
     """Somebody of the role with all the grants that lead to the place."""
     keys = (f"enterprise:{place['enterprise']['id']}", f"site:{place['rehab_site']['id']}")
     area = place["enterprise"]["areaCode"]
-    actor = person(role, area, keys=keys)
-    return actor
+    return person(role, area, keys=keys)
 
 
 async def everything_read(world: World, actor: Actor, record: Record, wanted: str) -> dict[str, bool | str]:
@@ -92,7 +94,11 @@ def _came(value: Any, wanted: str) -> bool:
 def change_of(record: Record, role: Role, document: Document) -> Document:
     """An edit that this role may make, or at least one that is well-formed."""
     for column in record.columns:
-        if column.kind is Kind.TEXT and column.merge in (Policy.LATEST, Policy.FROZEN) and (column.writers is None or role in column.writers):
+        if (
+            column.kind is Kind.TEXT
+            and column.merge in (Policy.LATEST, Policy.FROZEN)
+            and (column.writers is None or role in column.writers)
+        ):
             if column.readers is None or role in column.readers:
                 return {camel(column.name): f"改{new_id()[-12:]}"}
     raise AssertionError(record.name)
@@ -156,7 +162,7 @@ async def link(world: World, name: str, row_id: str, column: str, target: str) -
 
 
 async def test_a_cursor_from_elsewhere_opens_nothing(world: World, places: dict[str, dict[str, Document]]) -> None:
-    here, there = await both(world, places)
+    _here, there = await both(world, places)
     listing = "query($after: String) { enterprises(after: $after) { nodes { id } edges { cursor } } }"
     foreign = await world.ask(person(Role.SUPERVISOR, OUTSIDE), listing)
     boss = person(Role.SUPERVISOR, INSIDE)
@@ -202,7 +208,7 @@ async def test_creating_needs_the_verb_and_the_scope(world: World, places: dict[
                 assert [(row["id"], row["deleted"]) for row in answer] == [(made["id"], True)], role
                 assert [row["author_id"] for row in await world.conflicts(made["id"])] == [actor.user_id], role
             before = await world.fingerprint(name)
-            saved = await world.save(actor, name, **{key: value for key, value in sample_columns(record, refs | areas).items()})
+            saved = await world.save(actor, name, **dict(sample_columns(record, refs | areas).items()))
             assert (code(saved) == "") == allowed, (role, inside, saved)
             assert (await world.fingerprint(name) != before) == allowed, (role, inside)
             assert code(saved) in ("", "CREATE_FORBIDDEN", "OUT_OF_SCOPE"), (role, saved)
@@ -251,7 +257,7 @@ async def test_deleting_needs_the_verb_and_the_scope(world: World, places: dict[
             refs = {c.name: place[c.ref]["id"] for c in record.columns if c.kind is Kind.REF and c.ref}
             areas = {c.name: place["enterprise"]["areaCode"] for c in record.columns if c.kind is Kind.AREA}
             held = await world.put(maker, name, **refs, **areas)
-            wrote, answer = await attempt(world, actor, record, [sent(held, deleted=True)])
+            wrote, _answer = await attempt(world, actor, record, [sent(held, deleted=True)])
             assert wrote == allowed, (role, inside)
             if not allowed:
                 assert [row["author_id"] for row in await world.conflicts(held["id"])] == [actor.user_id], role
@@ -262,8 +268,8 @@ async def test_deleting_needs_the_verb_and_the_scope(world: World, places: dict[
         if not has_mutation or "D" in letters:
             continue
         before = await world.fingerprint(name)
-        answer = await world.ask(actor_of(role, here), f'mutation {{ gone: delete{pascal(name)}(id: "{here[name]["id"]}") }}')
-        assert code(answer) in ("UPDATE_FORBIDDEN", "CONFLICT_DELETE_REFUSED", "NOT_IN_SCOPE"), (role, answer)
+        refused = await world.ask(actor_of(role, here), f'mutation {{ gone: delete{pascal(name)}(id: "{here[name]["id"]}") }}')
+        assert code(refused) in ("UPDATE_FORBIDDEN", "CONFLICT_DELETE_REFUSED", "NOT_IN_SCOPE"), (role, refused)
         assert await world.fingerprint(name) == before, role
 
 
@@ -273,7 +279,7 @@ async def test_conflicts_are_written_by_sync_alone() -> None:
 
 
 async def test_a_row_can_not_be_pushed_out_of_or_into_foreign_areas(world: World, places: dict[str, dict[str, Document]]) -> None:
-    here, _ = await both(world, places)
+    _here, _ = await both(world, places)
     inspector = person(Role.INSPECTOR, INSIDE)
     held = await world.put(inspector, "enterprise")
     for area in (OUTSIDE, ELSEWHERE):

@@ -86,7 +86,10 @@ async def test_batches_in_opposite_order_both_finish(world: World) -> None:
     children = [await world.put(boss, "workplace", enterprise_id=each["id"]) for each in held]
     for turn in range(3):
         fields = {"remark": f"甲{turn}"}, {"address": f"乙{turn}"}
-        pushes = [world.push(who, "enterprise", *order(held, change)) for who, order, change in zip((boss, other), (_up, _down), fields, strict=True)]
+        pushes = [
+            world.push(who, "enterprise", *order(held, change))
+            for who, order, change in zip((boss, other), (_up, _down), fields, strict=True)
+        ]
         moves = world.push(supervisor(), "workplace", *_down(children, {"process": f"丙{turn}"}))
         await asyncio.gather(*pushes, moves)
     for each in held:
@@ -104,7 +107,8 @@ async def test_a_parent_that_moves_while_a_child_is_written_takes_the_child_alon
         await asyncio.gather(moved, world.push(supervisor(), "workplace", sent(child, process="改", enterpriseId=parent["id"])))
         found = await world.master("workplace", child["id"])
         assert found["process"] == "改"
-        assert OUTSIDE in found["scopes"] and INSIDE not in found["scopes"]
+        assert OUTSIDE in found["scopes"]
+        assert INSIDE not in found["scopes"]
 
 
 def _up(held: list[Document], change: Document) -> list[Any]:
@@ -193,7 +197,8 @@ async def test_a_changed_grant_takes_and_gives_in_the_next_pull(world: World) ->
     _, token = await world.pull(officer, "enterprise", 5000)
     page, _ = await world.pull(with_scopes(officer, ELSEWHERE), "enterprise", 5000, token)
     states = {each["id"]: each["deleted"] for each in page}
-    assert states[here["id"]] and states[there["id"]] is False
+    assert states[here["id"]]
+    assert states[there["id"]] is False
 
 
 # --- poison ------------------------------------------------------------------------------------------------------------
@@ -253,7 +258,8 @@ async def test_a_poison_row_is_refused_alone_with_a_code(world: World, what: str
         assert (await world.master("enterprise", each["id"]))["revision"] == 1
     rows = await world.rows("SELECT code, field, message, mine::text FROM sync_conflict WHERE author_id = $1::text::uuid", actor.user_id)
     assert [(row["code"]) for row in rows] == [expected]
-    assert rows[0]["message"] and rows[0]["mine"]
+    assert rows[0]["message"]
+    assert rows[0]["mine"]
 
 
 @pytest.mark.parametrize("rows", [[None], [5], [{}], [{"newDocumentState": None}], [{"newDocumentState": []}], [{"newDocumentState": {}}]])
@@ -291,6 +297,7 @@ async def test_a_batch_beyond_the_limit_is_refused_as_a_whole(world: World) -> N
 
 
 # --- twice is once -----------------------------------------------------------------------------------------------------
+
 
 def a_credit_code() -> str:
     return next(code for last in "0123456789ABCDEFGHJKLMNPQRTUWXY" if not credit_code_fault(code := f"91220102MA0000000{last}"))
@@ -373,6 +380,7 @@ async def test_an_older_client_does_not_wipe_a_field_that_it_does_not_know(world
     actor = inspector()
     held = await world.put(actor, "enterprise", remark="留", visits=2)
     base, mine = sent(held, name="改")
+    assert base is not None
     for state in (base, mine):
         del state["remark"], state["visits"]
     await world.push(actor, "enterprise", (base, mine))
@@ -388,7 +396,8 @@ async def test_a_save_changes_what_it_names_and_nothing_else(world: World) -> No
     held = await world.put(boss, "enterprise", remark="留", visits=2, employees=9)
     answer = await world.save(boss, "enterprise", id=held["id"], name="改", employees=None)
     saved = answer["data"]["save"]
-    assert saved["name"] == "改" and saved["employees"] is None
+    assert saved["name"] == "改"
+    assert saved["employees"] is None
     same = {key for key in held if key not in ("name", "employees", "revision", "updatedAt", "scopes", "stamp")}
     assert {key: saved[key] for key in same} == {key: held[key] for key in same}
     shadows = await world.rows("SELECT document::text FROM sync_shadow WHERE doc_id = $1::text::uuid AND revision > 1", held["id"])
@@ -453,7 +462,10 @@ async def test_a_conflict_is_settled_with_a_value_a_name_and_a_time(world: World
 async def test_a_settled_conflict_is_settled_once(world: World) -> None:
     _, _, held, conflict = await contest(world)
     bosses = [person(Role.SUPERVISOR, INSIDE) for _ in range(3)]
-    asked = [world.ask(boss, RESOLVE, {"id": conflict["id"], "take": take}) for boss, take in zip(bosses, ("MINE", "THEIRS", "MINE"), strict=True)]
+    asked = [
+        world.ask(boss, RESOLVE, {"id": conflict["id"], "take": take})
+        for boss, take in zip(bosses, ("MINE", "THEIRS", "MINE"), strict=True)
+    ]
     assert sorted(code(answer) for answer in await asyncio.gather(*asked)) == ["", "ALREADY_RESOLVED", "ALREADY_RESOLVED"]
     before = await world.fingerprint("enterprise", "sync_conflict")
     assert code(await world.ask(bosses[0], RESOLVE, {"id": conflict["id"], "take": "MINE"})) == "ALREADY_RESOLVED"
@@ -506,3 +518,29 @@ async def test_what_was_overwritten_can_be_brought_back(world: World) -> None:
     assert conflict["code"] == "overwrote_theirs"
     assert await world.ask(rival, RESOLVE, {"id": conflict["id"], "take": "THEIRS"}) == {"data": {"done": True}}
     assert (await world.master("enterprise", held["id"]))["name"] == "对方"
+
+
+async def test_a_late_duplicate_of_an_older_push_undoes_nothing(world: World) -> None:
+    actor = inspector()
+    held = await world.put(actor, "enterprise", visits=0)
+    first = sent(held, name="一", visits=1, stamp=f"{actor.device_id}:2")
+    await world.push(actor, "enterprise", first)
+    await world.push(actor, "enterprise", sent(held, name="二", visits=2, remark="新", stamp=f"{actor.device_id}:3"))
+    before = await world.fingerprint("enterprise", "sync_conflict")
+    (answer,) = await world.push(actor, "enterprise", first)
+    assert (answer["name"], answer["visits"], answer["remark"]) == ("二", 2, "新")
+    assert await world.fingerprint("enterprise", "sync_conflict") == before
+
+
+async def test_the_victim_of_a_deadlock_tries_again(world: World) -> None:
+    boss = supervisor()
+    parent = await world.put(boss, "enterprise")
+    child = await world.put(boss, "workplace", enterprise_id=parent["id"])
+    change = {"enterpriseId": (await world.put(boss, "enterprise"))["id"], "process": "改"}
+    async with world.database.pool.acquire() as other, other.transaction():
+        await other.execute("SELECT FROM enterprise WHERE id = $1::text::uuid FOR UPDATE", change["enterpriseId"])
+        push = asyncio.create_task(world.push(boss, "workplace", sent(child, **change)))
+        await asyncio.sleep(0.2)  # it holds the child and waits for the parent
+        await other.execute("SELECT FROM workplace WHERE id = $1::text::uuid FOR UPDATE", child["id"])
+    assert await push == []
+    assert (await world.master("workplace", child["id"]))["process"] == "改"
