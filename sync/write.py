@@ -51,9 +51,7 @@ async def apply(
         if firsts.get(row.id, row) is not row:
             row.before, row.visible = firsts[row.id].after, firsts[row.id].visible
             row.refuse(TWICE)
-    refusals = [
-        Refusal(row.id, row.known, _seen_scopes(row), row.sent, row.outcomes, row.problems, row.rivals) for row in rows if _said(row)
-    ]
+    refusals = [_refusal(row) for row in rows if _said(row)]
     if refusals:
         await store.insert_conflicts(connection, conflict_rows(actor, record, refusals, moment))
     return rows
