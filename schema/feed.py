@@ -43,7 +43,7 @@ sync_change = sa.Table(
     sa.Column("edited_at_ms", sa.BigInteger),
     sa.Column("changes", pg.JSONB, comment="{column: [old, new]}; null for CREATE"),
     sa.CheckConstraint("kind IN ('CREATE', 'UPDATE', 'DELETE')", name="ck_sync_change_kind"),
-    sa.Index("ix_sync_change_record_doc_id_revision", "record", "doc_id", "revision"),
+    sa.Index("ix_sync_change_doc_id_revision", "doc_id", "revision"),
     sa.Index("ix_sync_change_at", "at", postgresql_using="brin"),
     comment="Insert-only history of every accepted change",
 )
@@ -90,9 +90,9 @@ sync_scope_doc = sa.Table(
 sync_shadow = sa.Table(
     "sync_shadow",
     metadata,
+    sa.Column("doc_id", _uuid(), primary_key=True),  # first, since it alone tells nearly all rows apart
     sa.Column("device_id", sa.Text, primary_key=True),
     sa.Column("record", sa.Text, primary_key=True),
-    sa.Column("doc_id", _uuid(), primary_key=True),
     sa.Column("counter", sa.BigInteger, nullable=False),
     sa.Column("revision", sa.Integer, nullable=False),
     sa.Column("document", pg.JSONB, nullable=False),

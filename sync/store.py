@@ -87,10 +87,10 @@ async def history(connection: AsyncConnection, record: Record, since: Mapping[st
 
 
 async def upsert(connection: AsyncConnection, record: Record, rows: Sequence[Document]) -> frozenset[str]:
-    """Writes complete rows; returns the ids written, leaving out those whose master has moved on meanwhile."""
-    points = [column.name for column in record.all_columns if column.kind is Kind.POINT]
-    if points:
-        rows = [{**row, **{name: _ewkt(row[name]) for name in points}} for row in rows]
+    """Writes complete rows, which are used up; returns the ids written, leaving out those whose master has moved on meanwhile."""
+    for name in (column.name for column in record.all_columns if column.kind is Kind.POINT):
+        for row in rows:
+            row[name] = _ewkt(row[name])
     result = await connection.execute(_upsert(record), {"rows": orjson.dumps(rows).decode()})
     return frozenset(result.scalars())
 
