@@ -55,10 +55,12 @@ def _column(column: Column) -> sa.Column[Any]:
 def _indexes(record: Record) -> list[sa.Index]:
     plain = [column for column in record.columns if column.indexed or column.kind in (Kind.REF, Kind.AREA)]
     points = [column for column in record.all_columns if column.kind is Kind.POINT]
+    waiting = [sa.Index(f"ix_{record.name}_waiting", "id", postgresql_where=sa.text("issued_at IS NULL"))] if record.issued_when else []
     return [
         sa.Index(f"ix_{record.name}_scopes", "scopes", postgresql_using="gin"),
         *(sa.Index(f"ix_{record.name}_{column.name}", column.name, "id") for column in plain),
         *(sa.Index(f"ix_{record.name}_{column.name}", column.name, postgresql_using="gist") for column in points),
+        *waiting,
     ]
 
 
