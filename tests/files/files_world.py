@@ -7,6 +7,7 @@ import base64
 import hashlib
 import io
 import itertools
+import os
 import random
 import socket
 from collections.abc import AsyncIterator, Mapping
@@ -23,6 +24,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import create_async_engine
 from starlette.applications import Starlette
 
+from api import cluster
 from api.accounts import create_user
 from api.app import build
 from api.parts import files
@@ -209,6 +211,16 @@ async def prepare(url: str) -> None:
         for username, where in PEOPLE:
             await create_user(connection, username, PASSWORD, Role.INSPECTOR, [where])
     await engine.dispose()
+
+
+@asynccontextmanager
+async def database(cluster_url: str, template: str) -> AsyncIterator[str]:
+    """One of the test's own, for those who serve from another folder."""
+    name = f"test_{os.getpid()}_files_{next(_numbers)}"
+    url = await cluster.create_database(cluster_url, name, template)
+    await prepare(url)
+    yield url
+    await cluster.drop_database(cluster_url, name)
 
 
 @asynccontextmanager
