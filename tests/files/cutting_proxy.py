@@ -15,23 +15,35 @@ class CuttingProxy:
         self.target = urlsplit(target)
         self.every = every
         self.cuts = 0
-        self.url = ""
+        self.port = 0
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
 
     async def link(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         up_reader, up = await asyncio.open_connection(self.target.hostname, self.target.port)
         down = asyncio.create_task(_pour(up_reader, writer))
         left = self.every
-        with suppress(OSError):
-            while left and (data := await reader.read(min(left, 65536))):
-                left -= len(data)
-                up.write(data)
-                await up.drain()
-        if left:
-            await down
-        self.cuts += not left
-        down.cancel()
-        writer.transport.abort()
-        up.close()
+        try:
+            with suppress(OSError):
+                while left and (data := await reader.read(min(left, 65536))):
+                    left -= len(data)
+                    up.write(data)
+                    await up.drain()
+            self.cuts += not left
+        finally:
+            down.cancel()
+            await asyncio.gather(down, return_exceptions=True)
+            writer.transport.abort()
+            await _closed(up)
+            await _closed(writer)
+
+
+async def _closed(writer: asyncio.StreamWriter) -> None:
+    writer.close()
+    with suppress(OSError):
+        await writer.wait_closed()
 
 
 async def _pour(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -46,6 +58,6 @@ async def _pour(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 async def cutting(target: str, every: int) -> AsyncIterator[CuttingProxy]:
     proxy = CuttingProxy(target, every)
     server = await asyncio.start_server(proxy.link, "127.0.0.1", 0)
-    proxy.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    proxy.port = server.sockets[0].getsockname()[1]
     async with server:
         yield proxy
