@@ -189,7 +189,7 @@ def photo(lon: float | None = None, lat: float | None = None, size: tuple[int, i
     exif[0x0132] = "2026:11:20 09:00:00"
     if lon is not None and lat is not None:
         gps = {1: "N" if lat >= 0 else "S", 2: _sexagesimal(abs(lat)), 3: "E" if lon >= 0 else "W", 4: _sexagesimal(abs(lon))}
-        exif._ifds[0x8825] = gps  # type: ignore[attr-defined]  # Pillow has no public way to begin one
+        exif._ifds[0x8825] = gps
         exif[0x8825] = gps
     for tag, value in exif_values.items():
         exif[int(tag[1:], 16)] = value

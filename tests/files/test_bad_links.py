@@ -45,7 +45,7 @@ async def insist(world: World, proxy: CuttingProxy, path: str, content: bytes, *
 async def _let_go(world: World, path: str) -> None:
     """Until the request whose link died has kept its bytes; a client in a hurry would get 423 and try again."""
     for _ in range(200):
-        (row,) = await world.rows("SELECT writer FROM upload WHERE id = CAST(:id AS uuid)", id=path.split("/")[-1])
+        (row,) = await world.rows("SELECT writer FROM upload WHERE id = CAST(:id AS uuid)", id=path.rsplit("/", maxsplit=1)[-1])
         if row["writer"] is None:
             return
         await asyncio.sleep(0.005)
@@ -150,6 +150,7 @@ async def test_what_arrived_survives_kill_9_in_the_middle_of_a_request(
                 writing = asyncio.create_task(there.patch(path, 0, half()))
                 there_already = await _arrived(there, path, PIECE_BYTES)
                 server.kill()
+                forever.set()
                 await asyncio.gather(writing, return_exceptions=True)
                 await asyncio.to_thread(server.__enter__)
                 assert await there.offset(path) == there_already
