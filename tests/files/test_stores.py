@@ -42,13 +42,13 @@ async def _elsewhere(cluster_url: str, template: str, data: Path, url: str | Non
 
 async def test_a_full_disk_is_507_and_what_arrived_is_kept(cluster_url: str, template: str, small_disk: Path) -> None:
     async with _elsewhere(cluster_url, template, small_disk) as world:
-        content = noise(PIECE_BYTES + 400_000)
+        content = noise(PIECE_BYTES + 1_500_000)
         path = await world.create(content)
         too_large = noise(DISK + 1)
         with pytest.raises(AssertionError, match="STORAGE_FULL"):
             await world.create(too_large)
         ballast = small_disk / "evidence" / "ballast"
-        ballast.write_bytes(bytes(DISK - PIECE_BYTES - 200_000))
+        ballast.write_bytes(bytes(DISK - PIECE_BYTES - 600_000))
         answer = await world.patch(path, 0, content)
         assert (answer.status_code, code(answer)) == (507, "STORAGE_FULL")
         kept = await world.offset(path)
