@@ -27,11 +27,12 @@ from api.graphql.schema import build_schema
 from api.health import healthz, readyz
 from api.limits import Limits
 from api.metrics import Metrics, metrics
-from api.parts import feed
+from api.parts import feed, files
 from api.settings import ROOT, Settings
 from api.surface import MUTATIONS, QUERIES
 from api.tiles import routes as tile_routes
 from api.tokens import Keys
+from api.uploads import routes as file_routes
 from api.websocket import SocketEndpoint, bearer
 from schema.problems import Refused
 
@@ -54,11 +55,11 @@ def build(
     settings: Settings,
     schema: strawberry.Schema | None = None,
     *,
-    parts: Sequence[Part] = (feed,),
-    routes: Sequence[BaseRoute] = tile_routes,
+    parts: Sequence[Part] = (feed, files),
+    routes: Sequence[BaseRoute] = (*tile_routes, *file_routes),
     limits: Limits | None = None,
 ) -> Starlette:
-    """The whole app. `app.state` has settings, database, accounts, metrics and sockets; while it runs, stamper and hub."""
+    """The whole app. `app.state` has settings, database, accounts, metrics and sockets; while it runs, stamper, hub and files."""
     schema = schema or build_schema(queries=QUERIES, mutations=MUTATIONS)
     limits = limits or Limits()
     database = Database(settings.database_url or "", settings.read_database_url)

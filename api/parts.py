@@ -1,4 +1,4 @@
-"""What runs as long as the app does: the stamper, the wake hub, the adoption of orphans."""
+"""What runs as long as the app does: the stamper, the wake hub, the adoption of orphans, the files."""
 
 from __future__ import annotations
 
@@ -8,20 +8,25 @@ import logging
 import random
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from typing import Any
 
 import asyncpg
+from obstore.exceptions import BaseError
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.applications import Starlette
 
 from schema.registry import load
 from sync.feed import Lag, Stamper, read_lag
+from sync.files import Files
 from sync.scoping import adopt
+from sync.vault import open_vault
 from sync.wake import WakeHub
 
 ADOPT_SECONDS = 2.0  # the net under the adoption after each push: a process may die between the two
 JITTER_SECONDS = 0.2
 LAG_SECONDS = 5.0
+SWEEP_SECONDS = 60.0
 
 log = logging.getLogger(__name__)
 
@@ -68,6 +73,25 @@ async def _adopt_for_ever(app: Starlette) -> None:
                 await adopt(connection, load())
         except (SQLAlchemyError, OSError) as error:  # the database is away; the next round tries again
             log.warning("adoption of orphans failed: %s", type(error).__name__)
+
+
+@asynccontextmanager
+async def files(app: Starlette) -> AsyncIterator[None]:
+    """Uploads and evidence; each node sweeps up after itself and others."""
+    settings = app.state.settings
+    vault = open_vault(settings.evidence_url, settings.data / "evidence")
+    app.state.files = Files(app.state.database.engine, vault, load(), most_bytes=settings.evidence_bytes)
+    async with _running(_sweep_for_ever(app.state.files)):
+        yield
+
+
+async def _sweep_for_ever(kept: Files) -> None:
+    while True:
+        try:
+            await kept.sweep(datetime.now(UTC))
+        except (SQLAlchemyError, OSError, BaseError) as error:  # database or store are away; the next round tries again
+            log.warning("sweep of files failed: %s", type(error).__name__)
+        await asyncio.sleep(SWEEP_SECONDS * (0.5 + _jitter() / JITTER_SECONDS))
 
 
 @asynccontextmanager

@@ -124,6 +124,8 @@ def _environment(settings: Settings) -> dict[str, str]:
     given = {
         "ZHIJIAN_DATABASE_URL": settings.database_url or "",
         "ZHIJIAN_READ_DATABASE_URL": settings.read_database_url or "",
+        "ZHIJIAN_EVIDENCE_URL": settings.evidence_url or "",
+        "ZHIJIAN_EVIDENCE_BYTES": str(settings.evidence_bytes),
         "ZHIJIAN_PRODUCTION": "1" if settings.production else "0",
         "HOST": settings.host,
         "PORT": str(settings.port),

@@ -22,11 +22,14 @@ class Settings:
     host: str = "127.0.0.1"
     port: int = 8000
     data: Path = ROOT / ".data"  # cluster, keys, evidence
+    evidence_url: str | None = field(default=None, repr=False)  # s3://bucket/prefix; None: the folder evidence in `data`
+    evidence_bytes: int = 2 * 1024**3  # the largest file that is taken: an hour of video
     production: bool = False
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Settings:
-        """Settings from ZHIJIAN_DATABASE_URL, ZHIJIAN_READ_DATABASE_URL, ZHIJIAN_PRODUCTION, HOST, PORT and DATA.
+        """Settings from ZHIJIAN_DATABASE_URL, ZHIJIAN_READ_DATABASE_URL, ZHIJIAN_PRODUCTION, ZHIJIAN_EVIDENCE_URL,
+        ZHIJIAN_EVIDENCE_BYTES, HOST, PORT and DATA. The S3 client reads its endpoint and keys from AWS_… by itself.
 
         An empty variable counts as unset. Raises ValueError, naming the variable, for what can't be meant.
         """
@@ -37,6 +40,8 @@ class Settings:
             host=given.get("HOST", cls.host),
             port=_port(given.get("PORT", str(cls.port))),
             data=Path(given.get("DATA", str(cls.data))).expanduser().resolve(),
+            evidence_url=given.get("ZHIJIAN_EVIDENCE_URL"),
+            evidence_bytes=_bytes(given.get("ZHIJIAN_EVIDENCE_BYTES", str(cls.evidence_bytes))),
             production=_truth("ZHIJIAN_PRODUCTION", given.get("ZHIJIAN_PRODUCTION", "0")),
         )
 
@@ -55,6 +60,12 @@ def engine_url(url: str) -> str:
 def _port(text: str) -> int:
     if not text.isascii() or not text.isdigit() or not 0 < int(text) < 65536:
         raise ValueError(f"PORT must be a number from 1 to 65535, not {text!r}")
+    return int(text)
+
+
+def _bytes(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or not 0 < int(text) < 2**53:
+        raise ValueError(f"ZHIJIAN_EVIDENCE_BYTES must be a number of bytes, not {text!r}")
     return int(text)
 
 

@@ -63,6 +63,7 @@ class Column:
     maximum: int | None = None
     default: Any = None
     indexed: bool = False
+    evidence: bool = False  # ITEMS that name files by sha256: {id, sha256, size, media_type, taken_at, position}
 
 
 @dataclass(frozen=True)
@@ -91,6 +92,10 @@ SYSTEM_COLUMNS = (
     Column("updated_at", Kind.TIMESTAMP, "更新时间", merge=Policy.SERVER),
 )
 
+ISSUED_AT = Column(
+    "issued_at", Kind.TIMESTAMP, "签发时间", "Set by the server once signed and all its evidence is here.", merge=Policy.SERVER
+)
+
 
 @dataclass(frozen=True, eq=False)
 class Record:
@@ -108,12 +113,14 @@ class Record:
     arbiters: frozenset[Role] = frozenset({Role.SUPERVISOR})  # who sees its conflicts in the inbox
     frozen_when: tuple[str, frozenset[str]] | None = None  # (column, states) in which FROZEN columns can't change
     place: str = ""  # POSITION column that puts it on the map
+    issued_when: tuple[str, frozenset[str]] | None = None  # (column, states) that make it a document; adds `issued_at`
 
     @cached_property
     def all_columns(self) -> tuple[Column, ...]:
         """id, the declared columns (each POSITION followed by its WGS 84 point), then the system's."""
         declared = [derived for column in self.columns for derived in _with_point(column)]
-        return (Column("id", Kind.ID, "编号", required=True, merge=Policy.FROZEN), *declared, *SYSTEM_COLUMNS)
+        issued = (ISSUED_AT,) if self.issued_when else ()
+        return (Column("id", Kind.ID, "编号", required=True, merge=Policy.FROZEN), *declared, *issued, *SYSTEM_COLUMNS)
 
     @cached_property
     def by_name(self) -> Mapping[str, Column]:
@@ -126,6 +133,11 @@ class Record:
     @cached_property
     def positions(self) -> tuple[Column, ...]:
         return tuple(column for column in self.columns if column.kind is Kind.POSITION)
+
+    @cached_property
+    def evidence(self) -> tuple[str, ...]:
+        """The columns that name files."""
+        return tuple(column.name for column in self.columns if column.evidence)
 
     def may(self, role: Role, verb: Verb) -> bool:
         return verb in self.access.get(role, Verb(0))

@@ -23,6 +23,7 @@ _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 _PRINTED = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{0,5}[1-9])?\+00:00")
 Converter = Callable[[Column, Any], Any]
 _INT32 = 2**31
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 _MOST_TAGS = 500
 _MOST_ITEMS = 500
 _DEEPEST = 64  # levels of a refused value; PostgreSQL and orjson stop far beyond
@@ -219,13 +220,25 @@ def _tags(column: Column, value: Any) -> list[str]:
     return sorted({_text(column, item) for item in value})
 
 
-def _items(_: Column, value: Any) -> list[Document]:
+def _items(column: Column, value: Any) -> list[Document]:
     if not isinstance(value, list) or len(value) > _MOST_ITEMS:
         raise ValueError(f"应为不超过 {_MOST_ITEMS} 项的列表")
     ids = [item.get("id") if isinstance(item, dict) else None for item in value]
     if not all(isinstance(item_id, str) and item_id for item_id in ids) or len(set(ids)) != len(ids):
         raise ValueError("每一项须有各不相同的 id")
-    return [_json_of(item) for item in value]
+    return [_json_of(_file(item) if column.evidence else item) for item in value]
+
+
+def _file(item: Document) -> Document:
+    """An item that names a file; the hash in lower case."""
+    sha256, size, media_type = (item.get(name) for name in ("sha256", "size", "media_type"))
+    if not isinstance(sha256, str) or not _SHA256.fullmatch(sha256.lower()):
+        raise ValueError("每一项须有文件的 sha256（64 位十六进制）")
+    if size is not None and (not isinstance(size, int) or isinstance(size, bool) or not 0 <= size < 2**53):
+        raise ValueError("文件大小 size 应为字节数")
+    if media_type is not None and (not isinstance(media_type, str) or len(media_type) > 100):
+        raise ValueError("文件类型 media_type 应为 100 字以内的文字")
+    return {**item, "sha256": sha256.lower()}
 
 
 def _json(_: Column, value: Any) -> Any:

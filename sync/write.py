@@ -14,9 +14,9 @@ from schema.actor import Actor, Role
 from schema.base import Document, Record, Verb
 from schema.problems import Problem
 from schema.registry import Registry
-from sync import store
+from sync import evidence, store
 from sync.conflicts import Refusal, conflict_rows
-from sync.merge import contested, field_writes, merge, plan_for, shadow_of
+from sync.merge import Edit, contested, field_writes, merge, plan_for, shadow_of
 from sync.moment import Moment
 from sync.normalise import normalise
 from sync.rows import BUSY, OUTSIDE, TWICE, UNSEEN, Row, Sent, change_row, orphan_row, prepare, revision_of, shadow_row
@@ -25,6 +25,7 @@ from sync.shadow import rebased
 from sync.stamp import is_repeat
 
 _NO_HISTORY = store.History((), {})
+_ISSUED_AT_ONCE = 500
 _ROUNDS = 4  # a row that meets a concurrent insert in each of them is refused, and kept
 
 
@@ -78,8 +79,9 @@ async def _round(
     await _load(connection, actor, record, rows)
     await _merge(connection, actor, record, rows)
     found = await sources(connection, record, registry, [row.after for row in rows if row.after and _scope_changed(record, row)])
+    promised = await evidence.promise(connection, record, rows)
     for row in rows:
-        _settle(actor, record, row, found, moment)
+        _settle(actor, record, row, found, promised, moment)
     written = [row for row in rows if row.changed]
     stored = await _store(connection, record, written)
     again = [row for row in written if row.id not in stored]
@@ -153,14 +155,14 @@ def _scope_changed(record: Record, row: Row) -> bool:
     return row.before is None or not names.isdisjoint(row.changed)
 
 
-def _settle(actor: Actor, record: Record, row: Row, found: Sources, moment: Moment) -> None:
+def _settle(actor: Actor, record: Record, row: Row, found: Sources, promised: frozenset[str], moment: Moment) -> None:
     """Scopes, server-owned columns and the record's rules for a row that the merge changed; refuses it if one says no."""
     if not row.changed or row.after is None:
         return
     after = row.after
     if _scope_changed(record, row):
         row.scopes = found.scopes(record, after, actor.user_id)
-    problems = list(_faults(actor, record, row, found, moment))
+    problems = [*_faults(actor, record, row, found, moment), *evidence.issue(record, row, promised, moment)]
     if problems:
         row.refuse(*problems)
         return
@@ -217,8 +219,30 @@ async def _log(
     orphans = [orphan_row(record, row) for row in written if _is_orphan(record, row, found)]
     if changes or shadows:
         await store.log(connection, record, moment.now, changes, shadows, orphans)
+    await evidence.attach(connection, actor, record, written, moment)
     moved = [row.id for row in written if row.before is not None and row.scopes != row.scopes_before]
     await cascade(connection, record, registry, moved)
+
+
+async def issue_waiting(
+    connection: AsyncConnection, record: Record, *, hashes: Sequence[str] | None = None, moment: Moment, registry: Registry
+) -> int:
+    """Issues the documents whose last file has come: those that name one of `hashes`, or all. Returns how many."""
+    ids = await evidence.waiting(connection, record, hashes, _ISSUED_AT_ONCE)
+    if not ids:
+        return 0
+    masters = await store.lock(connection, record, ids)
+    ready = await evidence.complete(connection, record, [document for document, _ in masters.values()])
+    rows = [_issued(before, masters[before["id"]][1], moment) for before in ready]
+    await _store(connection, record, rows)
+    await _log(connection, evidence.SERVER, record, rows, Sources({}, {}), moment, registry)
+    return len(rows)
+
+
+def _issued(before: Document, scopes: tuple[str, ...], moment: Moment) -> Row:
+    after = {**before, "issued_at": moment.text, "revision": revision_of(before) + 1, "updated_at": moment.text}
+    edit = Edit(before, {}, None, moment.ms)
+    return Row(before["id"], {}, edit, None, before=before, after=after, changed=("issued_at",), scopes_before=scopes, scopes=scopes)
 
 
 def _is_orphan(record: Record, row: Row, found: Sources) -> bool:

@@ -53,7 +53,12 @@ RECORD = Record(
         Column("rectified_on", Kind.DATE, "整改日期"),
         Column("rechecked_on", Kind.DATE, "复查日期", writers=OFFICERS),
         Column(
-            "evidence", Kind.ITEMS, "证据", "Items {id, phase BEFORE|AFTER, sha256, size, media_type, taken_at}.", merge=Policy.APPEND
+            "evidence",
+            Kind.ITEMS,
+            "证据",
+            "Items {id, phase BEFORE|AFTER, sha256, size, media_type, taken_at, position}.",
+            merge=Policy.APPEND,
+            evidence=True,
         ),  # never removed
     ),
     scope=Scope(parent="enterprise_id"),

@@ -47,12 +47,13 @@ RECORD = Record(
         Column("document_number", Kind.TEXT, "文书编号", max_length=60, merge=FROZEN),
         Column("opinion", Kind.TEXT, "监督意见", max_length=4000, merge=FROZEN),
         Column(
-            "evidence", Kind.ITEMS, "证据", "Items {id, sha256, size, media_type, taken_at}.", merge=Policy.APPEND
+            "evidence", Kind.ITEMS, "证据", "Items {id, sha256, size, media_type, taken_at, position}.", merge=Policy.APPEND, evidence=True
         ),  # evidence is never removed
     ),
     scope=Scope(parent="enterprise_id"),
     access={Role.ADMIN: READ, Role.SUPERVISOR: WRITE, Role.INSPECTOR: WRITE, Role.ENTERPRISE: READ},
     rules=(_two_officers,),
     frozen_when=("state", frozenset({"SIGNED", "VOID"})),
+    issued_when=("state", frozenset({"SIGNED"})),
     place="location",
 )

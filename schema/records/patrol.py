@@ -21,7 +21,9 @@ RECORD = Record(
         Column("signs_in_place", Kind.BOOLEAN, "警示标识齐全"),
         Column("protection_worn", Kind.BOOLEAN, "个体防护用品佩戴"),
         Column("lead", Kind.TEXT, "线索", "What an inspector should look at.", max_length=2000),
-        Column("evidence", Kind.ITEMS, "照片", "Items {id, sha256, size, media_type, taken_at}.", merge=Policy.APPEND),  # never removed
+        Column(
+            "evidence", Kind.ITEMS, "照片", "Items {id, sha256, size, media_type, taken_at, position}.", merge=Policy.APPEND, evidence=True
+        ),  # never removed
         Column("feedback", Kind.TEXT, "核实反馈", max_length=2000, writers=OFFICERS),
     ),
     scope=Scope(parent="enterprise_id"),

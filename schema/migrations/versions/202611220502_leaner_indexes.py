@@ -8,7 +8,7 @@ import geoalchemy2
 import sqlalchemy as sa
 
 revision = '202611220502'
-down_revision = '202611220420'
+down_revision = '202611220445'
 branch_labels = None
 depends_on = None
 
