@@ -1,4 +1,4 @@
-"""What runs as long as the app does: the stamper, the wake hub, the adoption of orphans."""
+"""What runs as long as the app does: the stamper, the wake hub, the adoption of orphans, the chain of the audit."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from starlette.applications import Starlette
 
 from schema.registry import load
+from sync.audit import Chainer
 from sync.feed import Lag, Stamper, read_lag
 from sync.scoping import adopt
 from sync.wake import WakeHub
@@ -43,7 +44,9 @@ async def feed(app: Starlette) -> AsyncIterator[None]:
     metrics.observe("zhijian_feed_lag_seconds", "Age of the oldest change without a position", lambda: lag.oldest_seconds)
     metrics.observe("zhijian_feed_pending", "Changes without a position", lambda: lag.count)
     metrics.observe("zhijian_feed_leading", "1 on the node that stamps", lambda: float(stamper.leading))
-    async with _running(stamper.run()), _running(hub.run()), _running(_adopt_for_ever(app)), _running(watch()):
+    chainer = Chainer(app.state.database.connect, app.state.settings.audit_digest)
+    metrics.observe("zhijian_audit_chained", "Entries of the audit that this node has chained", lambda: float(chainer.chained))
+    async with _running(stamper.run()), _running(hub.run()), _running(_adopt_for_ever(app)), _running(watch()), _running(chainer.run()):
         yield
 
 

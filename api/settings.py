@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from sync.chain import DIGESTS
 
 ROOT = Path(__file__).resolve().parent.parent
 """The folder that holds the project; everything is run from there."""
@@ -23,10 +25,11 @@ class Settings:
     port: int = 8000
     data: Path = ROOT / ".data"  # cluster, keys, evidence
     production: bool = False
+    audit_digest: str = "sha256"  # or sm3
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Settings:
-        """Settings from ZHIJIAN_DATABASE_URL, ZHIJIAN_READ_DATABASE_URL, ZHIJIAN_PRODUCTION, HOST, PORT and DATA.
+        """Settings from ZHIJIAN_DATABASE_URL, ZHIJIAN_READ_DATABASE_URL, ZHIJIAN_PRODUCTION, ZHIJIAN_AUDIT_DIGEST, HOST, PORT and DATA.
 
         An empty variable counts as unset. Raises ValueError, naming the variable, for what can't be meant.
         """
@@ -38,6 +41,7 @@ class Settings:
             port=_port(given.get("PORT", str(cls.port))),
             data=Path(given.get("DATA", str(cls.data))).expanduser().resolve(),
             production=_truth("ZHIJIAN_PRODUCTION", given.get("ZHIJIAN_PRODUCTION", "0")),
+            audit_digest=_one_of("ZHIJIAN_AUDIT_DIGEST", given.get("ZHIJIAN_AUDIT_DIGEST", cls.audit_digest), DIGESTS),
         )
 
     @property
@@ -56,6 +60,12 @@ def _port(text: str) -> int:
     if not text.isascii() or not text.isdigit() or not 0 < int(text) < 65536:
         raise ValueError(f"PORT must be a number from 1 to 65535, not {text!r}")
     return int(text)
+
+
+def _one_of(name: str, text: str, choices: Iterable[str]) -> str:
+    if text not in choices:
+        raise ValueError(f"{name} must be one of {', '.join(choices)}, not {text!r}")
+    return text
 
 
 def _truth(name: str, text: str) -> bool:

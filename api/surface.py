@@ -3,7 +3,8 @@
 from api.areas_graphql import AreaQuery
 from api.conflicts_graphql import ConflictMutation
 from api.coverage_graphql import CoverageQuery
+from api.history_graphql import HistoryQuery
 from api.locate_graphql import LocateQuery
 
-QUERIES = (AreaQuery, CoverageQuery, LocateQuery)
+QUERIES = (AreaQuery, CoverageQuery, HistoryQuery, LocateQuery)
 MUTATIONS = (ConflictMutation,)

@@ -34,13 +34,13 @@ async def resolve(
     Raises Refused when the conflict isn't the actor's to see, is settled already, or the value isn't allowed; nothing changes then.
     """
     conflict = await _open_conflict(connection, actor, conflict_id, registry)
-    if conflict["field"]:
+    if conflict["policy"]:  # one column; what was refused as a whole has none, though it may name the column at fault
         chosen = {Take.MINE: conflict["mine"], Take.THEIRS: conflict["theirs"], Take.VALUE: value}[take]
         await _adopt(connection, actor, conflict, chosen, moment, registry)
     elif take is not Take.THEIRS:
         raise Refused(Problem("WHOLE_ROW_REFUSED", "整条记录被拒绝：请改正后重新提交，或以 THEIRS 结案", "take"))
     settled = {"resolution": take.value, "resolved_by": actor.username, "resolved_at": moment.text, "updated_at": moment.text}
-    await store.rewrite_conflict(connection, {**conflict, **settled, "revision": conflict["revision"] + 1})
+    await store.rewrite_conflict(connection, {**conflict, **settled, "revision": conflict["revision"] + 1}, actor.device_id)
 
 
 async def _open_conflict(connection: AsyncConnection, actor: Actor, conflict_id: str, registry: Registry) -> Document:
