@@ -30,6 +30,7 @@ from schema.actor import Actor, Role
 from schema.base import Document
 from schema.registry import load
 from sync.audit import Chainer, Fault
+from sync.feed import drain
 from sync.identity import uuid7
 from sync.moment import Moment
 from sync.rows import Row, Sent
@@ -109,6 +110,10 @@ class World:
 
     def now(self) -> datetime:
         return NOW + timedelta(seconds=next(_clock))
+
+    async def drain(self) -> None:
+        async with self.database.pool.acquire() as connection:
+            await drain(connection)
 
     async def rows(self, sql: str, *values: Any) -> list[Any]:
         return list(await self.database.pool.fetch(sql, *values))
