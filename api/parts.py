@@ -21,7 +21,8 @@ from sync.scoping import adopt
 from sync.wake import WakeHub
 
 ADOPT_SECONDS = 2.0  # the net under the adoption after each push: a process may die between the two
-JITTER_SECONDS = 0.2
+WAKES_PER_SECOND = 300  # empty sync rounds that one process answers on a small machine; see `python -m api bench`
+JITTER_SECONDS = 10.0
 LAG_SECONDS = 5.0
 
 log = logging.getLogger(__name__)
@@ -31,7 +32,7 @@ log = logging.getLogger(__name__)
 async def feed(app: Starlette) -> AsyncIterator[None]:
     """One stamper in the cluster, elected among all nodes; one wake hub in each."""
     stamper = app.state.stamper = Stamper(app.state.database.connect)
-    hub = app.state.hub = WakeHub(app.state.database.connect, jitter=_jitter)
+    hub = app.state.hub = WakeHub(app.state.database.connect, jitter=lambda: _jitter(hub.subscribers))
     lag = Lag(0, 0.0)
 
     async def watch() -> None:
@@ -59,8 +60,9 @@ async def _lag(app: Starlette) -> Lag | None:
         return None
 
 
-def _jitter() -> float:
-    return random.random() * JITTER_SECONDS  # noqa: S311 - spreads load, guards nothing
+def _jitter(subscribers: int) -> float:
+    """Few are woken at once, a crowd no faster than it can be served."""
+    return random.random() * min(JITTER_SECONDS, subscribers / WAKES_PER_SECOND)  # noqa: S311 - spreads load, guards nothing
 
 
 async def _adopt_for_ever(app: Starlette) -> None:
