@@ -27,7 +27,7 @@ _BATCH = 2000
 _POLL_SECONDS = 0.5
 _SWEEP_SECONDS = 5.0  # between looks for entries whose transaction took longer than that of a later id
 _HEADS_SECONDS = 3600.0
-_SHARE = 0.2  # of one core at most, so that pushes hardly feel it; a backlog waits
+_SHARE = 0.05  # of one core at most, so that pushes do not feel it; a backlog waits (17,700 entries/s, 2026-11, 2 busy cores)
 
 log = logging.getLogger(__name__)
 
