@@ -32,6 +32,7 @@ VERBS = {
     "migrate": Verb("api.migrate:main", "bring the database to the newest migration, or write the next one"),
     "areas": Verb("api.areas:main", "load the administrative areas"),
     "seed": Verb("api.seed:main", "fill the database with invented data"),
+    "audit": Verb("api.audit:main", "verify the audit's hash chain, print its heads, or fit a role that can't change it"),
     "bench": Verb("api.bench:main", "measure pull and push beside their references"),
     "schema": Verb("api.printed:main", "print the GraphQL schema and the permission table"),
     "doctor": Verb("api.doctor:main", "say what is missing, and what to do"),

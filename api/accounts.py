@@ -57,6 +57,8 @@ class Audit(StrEnum):
     LOGIN_FAILED = "LOGIN_FAILED"
     LOGOUT = "LOGOUT"
     REFRESH_REUSED = "REFRESH_REUSED"
+    REFUSED = "REFUSED"  # with `conflict` in the detail: of a pushed row, else of what the detail's path asked for
+    EXPORT = "EXPORT"
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,7 @@ from api.health import healthz, readyz
 from api.limits import Limits
 from api.metrics import Metrics, metrics
 from api.parts import feed, files
+from api.pressure import Pressure
 from api.settings import ROOT, Settings
 from api.surface import MUTATIONS, QUERIES
 from api.tiles import routes as tile_routes
@@ -67,8 +68,10 @@ def build(
     figures = Metrics()
     documents = Documents(schema, limits, hide_suggestions=settings.production)
     contexts = Contexts(database, accounts, settings)
-    endpoint = Endpoint(documents, contexts.of_request, figures, limits, settings.production)
-    sockets = SocketEndpoint(documents, contexts.of_socket, figures, limits, settings.production)
+    pressure = Pressure(limits)
+    figures.observe("zhijian_waiting", "Requests that wait for their turn", lambda: float(pressure.bulk.waiting + pressure.light.waiting))
+    endpoint = Endpoint(documents, contexts.of_request, figures, limits, settings.production, pressure)
+    sockets = SocketEndpoint(documents, contexts.of_socket, figures, limits, settings.production, pressure)
     app = Starlette(
         routes=[
             Route("/graphql", endpoint.handle, methods=["GET", "POST"]),

@@ -29,6 +29,7 @@ from strawberry.schema.validation_rules.one_of import OneOfInputValidationRule
 from api.errors import BadRequest, as_error, format_errors
 from api.graphql.pushed import lift
 from api.limits import Limits, TooMuch, check, introspects
+from api.refusals import note
 from schema.problems import Problem
 
 RULES = (*specified_rules, MaybeNullValidationRule, OneOfInputValidationRule)
@@ -107,7 +108,10 @@ class Documents:
             is_awaitable=cast(Any, optimized_is_awaitable),
             hide_suggestions=self.hide_suggestions,
         )
-        return answer(await result if isawaitable(result) else result)
+        done = await result if isawaitable(result) else result
+        if done.errors:
+            await note(context, done.errors)
+        return answer(done)
 
     async def stream(
         self, prepared: Prepared, operation: OperationDefinitionNode, variables: dict[str, Any] | None, context: Any

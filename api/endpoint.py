@@ -11,6 +11,7 @@ import time
 import zlib
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
 
@@ -24,6 +25,7 @@ from api.documents import Documents, Invalid, Prepared, choose
 from api.errors import BadRequest, as_error, log_bug
 from api.limits import Limits, too_deep
 from api.metrics import Metrics
+from api.pressure import Pressure
 from schema.problems import Problem
 
 JSON = "application/json"
@@ -31,6 +33,7 @@ GRAPHQL = "application/graphql-response+json"
 SMALL = 1024  # bytes: not worth compressing
 LARGE = 64 * 1024  # bytes: compressed beside the loop
 CLOSE = {"Connection": "close"}  # the rest of the body is not read
+Take = Callable[[int], None]
 MakeContext = Callable[[Request], Awaitable[RequestContext]]
 
 
@@ -54,26 +57,36 @@ class Answer:
 class Endpoint:
     """Answers GET and POST on /graphql from `documents`, with a context from `make_context`."""
 
-    def __init__(self, documents: Documents, make_context: MakeContext, metrics: Metrics, limits: Limits, production: bool) -> None:
+    def __init__(
+        self,
+        documents: Documents,
+        make_context: MakeContext,
+        metrics: Metrics,
+        limits: Limits,
+        production: bool,
+        pressure: Pressure | None = None,
+    ) -> None:
         self.documents = documents
         self.make_context = make_context
         self.metrics = metrics
         self.limits = limits
         self.production = production
+        self.pressure = pressure or Pressure(limits)
 
     async def handle(self, request: Request) -> Response:
         began = time.perf_counter()
         media_type = accepted(request.headers.get("accept"))
-        answer = await self._answer(request, media_type)
-        response = await respond(answer, media_type or JSON, request.headers.get("accept-encoding", ""))
+        with self.pressure.bodies.share(_sender(request)) as take:
+            answer = await self._answer(request, media_type, take)
+            response = await respond(answer, media_type or JSON, request.headers.get("accept-encoding", ""))
         self.metrics.request(answer.operation, response.status_code, time.perf_counter() - began)
         return response
 
-    async def _answer(self, request: Request, media_type: str | None) -> Answer:
+    async def _answer(self, request: Request, media_type: str | None, take: Take) -> Answer:
         try:
             if media_type is None:
                 raise BadRequest(406, "NOT_ACCEPTABLE", f"Answers come as {GRAPHQL} or {JSON}.")
-            return await self._serve(request, await read(request, self.limits), media_type)
+            return await self._serve(request, await read(request, self.limits, take), media_type)
         except BadRequest as refused:
             return Answer({"errors": [as_error(refused.problem)]}, refused.status, headers=refused.headers)
         except ClientDisconnect:
@@ -94,7 +107,9 @@ class Endpoint:
     async def _run(
         self, prepared: Prepared, operation: OperationDefinitionNode, asked: Asked, context: RequestContext, media_type: str
     ) -> Answer:
-        body = await self.documents.run(prepared, operation, asked.variables, context)
+        async with self.pressure.admitted(context, operation):
+            context.now = datetime.now(UTC)  # it may have waited
+            body = await self.documents.run(prepared, operation, asked.variables, context)
         return Answer(body, 200 if "data" in body else _refusal_status(media_type), operation.operation.value)
 
 
@@ -121,12 +136,16 @@ def _weight(parameters: list[str]) -> float:
     return float(found) if re.fullmatch(r"[01](\.\d{0,3})?", found) else 1.0
 
 
-async def read(request: Request, limits: Limits) -> Asked:
-    """What is asked, by GET or POST. Raises BadRequest."""
+def _sender(request: Request) -> str:
+    return request.headers.get("authorization") or (request.client.host if request.client else "")
+
+
+async def read(request: Request, limits: Limits, take: Take) -> Asked:
+    """What is asked, by GET or POST; `take` is told of each chunk's length. Raises BadRequest."""
     if request.method == "GET":
         return asked(_from_url(request), limits)
     _check_content_type(request)
-    return asked(_parse(await _body(request, limits)), limits)
+    return asked(_parse(await _body(request, limits, take)), limits)
 
 
 def _from_url(request: Request) -> dict[str, Any]:
@@ -147,17 +166,17 @@ def _check_content_type(request: Request) -> None:
         raise BadRequest(415, "UNSUPPORTED_ENCODING", "Send the body uncompressed.")
 
 
-async def _body(request: Request, limits: Limits) -> bytes:
+async def _body(request: Request, limits: Limits, take: Take) -> bytes:
     length = request.headers.get("content-length", "")
     if length.isdigit() and int(length) > limits.body_bytes + limits.drain_bytes:
         raise _too_large(limits)
     try:
-        return await _chunks(request, limits)
+        return await _chunks(request, limits, take)
     except TimeoutError:
         raise BadRequest(408, "BODY_TOO_SLOW", "The body did not arrive in time.", CLOSE) from None
 
 
-async def _chunks(request: Request, limits: Limits) -> bytes:
+async def _chunks(request: Request, limits: Limits, take: Take) -> bytes:
     clock = asyncio.get_running_loop().time
     deadline = clock() + limits.body_seconds
     chunks: list[bytes] = []
@@ -168,6 +187,7 @@ async def _chunks(request: Request, limits: Limits) -> bytes:
             if size > limits.body_bytes + limits.drain_bytes:
                 raise _too_large(limits)
             if size <= limits.body_bytes:
+                take(len(chunk))
                 chunks.append(chunk)
             patience.reschedule(min(clock() + limits.body_idle_seconds, deadline))
     if size > limits.body_bytes:

@@ -43,6 +43,12 @@ def _format(error: GraphQLError, code: str) -> dict[str, Any]:
     return {**_place(error), "message": error.message, "extensions": {"code": code, **(error.extensions or {})}}
 
 
+def refused(error: GraphQLError) -> tuple[Problem, ...]:
+    """The problems of an expected refusal; none for anything else."""
+    cause = _cause(error)
+    return cause.problems if isinstance(cause, Refused) else ()
+
+
 def _cause(error: GraphQLError) -> BaseException | None:
     cause = error.original_error
     while isinstance(cause, GraphQLError):

@@ -44,6 +44,15 @@ class Limits:
     subscriptions: int = 16  # RxDB opens one per collection on a shared socket, 13 at most in its free version
     init_seconds: float = 10
     documents: int = 256
+    bulk_each: int = 2  # pulls and pushes of one device that run at once
+    bulk_total: int = 8  # of all devices: fewer than there are database connections
+    light_each: int = 6  # everything else: what a browser sends at once
+    light_total: int = 24
+    queue_each: int = 32
+    queue_total: int = 4096  # a thousand terminals that reconnect at once, and some
+    queue_seconds: float = 30
+    bodies_each: int = 48 * 1024 * 1024  # in memory at once, of one sender
+    bodies_total: int = 256 * 1024 * 1024
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What runs as long as the app does: the stamper, the wake hub, the adoption of orphans, the files."""
+"""What runs as long as the app does: the stamper, the wake hub, the adoption of orphans, the chain of the audit, the files."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from starlette.applications import Starlette
 
 from schema.registry import load
+from sync.audit import Chainer
 from sync.feed import Lag, Stamper, read_lag
 from sync.files import Files
 from sync.scoping import adopt
@@ -24,7 +25,8 @@ from sync.vault import open_vault
 from sync.wake import WakeHub
 
 ADOPT_SECONDS = 2.0  # the net under the adoption after each push: a process may die between the two
-JITTER_SECONDS = 0.2
+WAKES_PER_SECOND = 300  # empty sync rounds that one process answers on a small machine; see `python -m api bench`
+JITTER_SECONDS = 10.0
 LAG_SECONDS = 5.0
 SWEEP_SECONDS = 60.0
 
@@ -35,7 +37,7 @@ log = logging.getLogger(__name__)
 async def feed(app: Starlette) -> AsyncIterator[None]:
     """One stamper in the cluster, elected among all nodes; one wake hub in each."""
     stamper = app.state.stamper = Stamper(app.state.database.connect)
-    hub = app.state.hub = WakeHub(app.state.database.connect, jitter=_jitter)
+    hub = app.state.hub = WakeHub(app.state.database.connect, jitter=lambda: _jitter(hub.subscribers))
     lag = Lag(0, 0.0)
 
     async def watch() -> None:
@@ -48,7 +50,9 @@ async def feed(app: Starlette) -> AsyncIterator[None]:
     metrics.observe("zhijian_feed_lag_seconds", "Age of the oldest change without a position", lambda: lag.oldest_seconds)
     metrics.observe("zhijian_feed_pending", "Changes without a position", lambda: lag.count)
     metrics.observe("zhijian_feed_leading", "1 on the node that stamps", lambda: float(stamper.leading))
-    async with _running(stamper.run()), _running(hub.run()), _running(_adopt_for_ever(app)), _running(watch()):
+    chainer = Chainer(app.state.database.connect, app.state.settings.audit_digest)
+    metrics.observe("zhijian_audit_chained", "Entries of the audit that this node has chained", lambda: float(chainer.chained))
+    async with _running(stamper.run()), _running(hub.run()), _running(_adopt_for_ever(app)), _running(watch()), _running(chainer.run()):
         yield
 
 
@@ -61,8 +65,9 @@ async def _lag(app: Starlette) -> Lag | None:
         return None
 
 
-def _jitter() -> float:
-    return random.random() * JITTER_SECONDS  # noqa: S311 - spreads load, guards nothing
+def _jitter(subscribers: int) -> float:
+    """Few are woken at once, a crowd no faster than it can be served."""
+    return random.random() * min(JITTER_SECONDS, subscribers / WAKES_PER_SECOND)  # noqa: S311 - spreads load, guards nothing
 
 
 async def _adopt_for_ever(app: Starlette) -> None:
@@ -91,7 +96,7 @@ async def _sweep_for_ever(kept: Files) -> None:
             await kept.sweep(datetime.now(UTC))
         except (SQLAlchemyError, OSError, BaseError) as error:  # database or store are away; the next round tries again
             log.warning("sweep of files failed: %s", type(error).__name__)
-        await asyncio.sleep(SWEEP_SECONDS * (0.5 + _jitter() / JITTER_SECONDS))
+        await asyncio.sleep(SWEEP_SECONDS * (0.5 + random.random()))  # noqa: S311 - spreads load, guards nothing
 
 
 @asynccontextmanager

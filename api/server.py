@@ -13,11 +13,13 @@ from api.settings import Settings
 
 HEADER_SECONDS = 15.0
 HEADER_BYTES = 64 * 1024
+STALL_SECONDS = 300.0  # for one answer to be taken, over a link as bad as any
 
 
 class PatientProtocol(HttpToolsProtocol):
     """Closes a connection whose request head is not there in time or grows without end; uvicorn itself waits for ever."""
 
+    stall_timer: asyncio.TimerHandle | None = None
     head_timer: asyncio.TimerHandle | None = None
     head_bytes = 0
 
@@ -40,8 +42,23 @@ class PatientProtocol(HttpToolsProtocol):
         self._stop_waiting()
         super().on_headers_complete()
 
+    def pause_writing(self) -> None:
+        """The peer takes nothing: its answer must not lie in memory for ever."""
+        super().pause_writing()
+        self.stall_timer = self.loop.call_later(STALL_SECONDS, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        self._forget_stall()
+        super().resume_writing()
+
+    def _forget_stall(self) -> None:
+        if self.stall_timer is not None:
+            self.stall_timer.cancel()
+            self.stall_timer = None
+
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_waiting()
+        self._forget_stall()
         super().connection_lost(exc)
 
     def _await_head(self) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from sync.chain import DIGESTS
 
 ROOT = Path(__file__).resolve().parent.parent
 """The folder that holds the project; everything is run from there."""
@@ -25,11 +27,12 @@ class Settings:
     evidence_url: str | None = field(default=None, repr=False)  # s3://bucket/prefix; None: the folder evidence in `data`
     evidence_bytes: int = 2 * 1024**3  # the largest file that is taken: an hour of video
     production: bool = False
+    audit_digest: str = "sha256"  # or sm3
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Settings:
-        """Settings from ZHIJIAN_DATABASE_URL, ZHIJIAN_READ_DATABASE_URL, ZHIJIAN_PRODUCTION, ZHIJIAN_EVIDENCE_URL,
-        ZHIJIAN_EVIDENCE_BYTES, HOST, PORT and DATA. The S3 client reads its endpoint and keys from AWS_… by itself.
+        """Settings from ZHIJIAN_DATABASE_URL, ZHIJIAN_READ_DATABASE_URL, ZHIJIAN_PRODUCTION, ZHIJIAN_EVIDENCE_URL, ZHIJIAN_EVIDENCE_BYTES,
+        ZHIJIAN_AUDIT_DIGEST, HOST, PORT and DATA. The S3 client reads its endpoint and keys from AWS_… by itself.
 
         An empty variable counts as unset. Raises ValueError, naming the variable, for what can't be meant.
         """
@@ -43,6 +46,7 @@ class Settings:
             evidence_url=given.get("ZHIJIAN_EVIDENCE_URL"),
             evidence_bytes=_bytes(given.get("ZHIJIAN_EVIDENCE_BYTES", str(cls.evidence_bytes))),
             production=_truth("ZHIJIAN_PRODUCTION", given.get("ZHIJIAN_PRODUCTION", "0")),
+            audit_digest=_one_of("ZHIJIAN_AUDIT_DIGEST", given.get("ZHIJIAN_AUDIT_DIGEST", cls.audit_digest), DIGESTS),
         )
 
     @property
@@ -67,6 +71,12 @@ def _bytes(text: str) -> int:
     if not text.isascii() or not text.isdigit() or not 0 < int(text) < 2**53:
         raise ValueError(f"ZHIJIAN_EVIDENCE_BYTES must be a number of bytes, not {text!r}")
     return int(text)
+
+
+def _one_of(name: str, text: str, choices: Iterable[str]) -> str:
+    if text not in choices:
+        raise ValueError(f"{name} must be one of {', '.join(choices)}, not {text!r}")
+    return text
 
 
 def _truth(name: str, text: str) -> bool:

@@ -22,6 +22,7 @@ from api.endpoint import asked, refuse_introspection
 from api.errors import BadRequest, as_error, log_bug
 from api.limits import Limits
 from api.metrics import Metrics
+from api.pressure import Pressure
 from schema.problems import Refused
 
 PROTOCOL = "graphql-transport-ws"
@@ -52,12 +53,21 @@ class Sockets:
 class SocketEndpoint:
     """Serves WebSockets from `documents`; `make_context` gets the socket and the bearer token, and says who it is and until when."""
 
-    def __init__(self, documents: Documents, make_context: MakeContext, metrics: Metrics, limits: Limits, production: bool) -> None:
+    def __init__(
+        self,
+        documents: Documents,
+        make_context: MakeContext,
+        metrics: Metrics,
+        limits: Limits,
+        production: bool,
+        pressure: Pressure | None = None,
+    ) -> None:
         self.documents = documents
         self.make_context = make_context
         self.metrics = metrics
         self.limits = limits
         self.production = production
+        self.pressure = pressure or Pressure(limits)
         self.sockets = Sockets()
 
     async def handle(self, socket: WebSocket) -> None:
@@ -162,6 +172,8 @@ class Conversation:
         if self.initialised:
             raise Closed(4429, "Too many initialisation requests")
         self.initialised = True
+        if self.watch:
+            self.watch.cancel()  # from here on it is we who take our time
         token = bearer(payload.get("authorization") or payload.get("Authorization"))
         self.context = await self._identify(token)
         self._watch_identity(token)
@@ -225,7 +237,9 @@ class Conversation:
             found = await self.endpoint.documents.stream(prepared, operation, request.variables, context)
             await self._stream(name, found)
         else:
-            await self._answer(name, await self.endpoint.documents.run(prepared, operation, request.variables, context))
+            async with self.endpoint.pressure.admitted(context, operation):
+                body = await self.endpoint.documents.run(prepared, operation, request.variables, context)
+            await self._answer(name, body)
 
     async def _answer(self, name: str, body: dict[str, Any]) -> None:
         if "data" not in body:

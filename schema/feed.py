@@ -42,6 +42,7 @@ sync_change = sa.Table(
     sa.Column("at", sa.TIMESTAMP(timezone=True), nullable=False, server_default=sa.func.clock_timestamp()),
     sa.Column("edited_at_ms", sa.BigInteger),
     sa.Column("changes", pg.JSONB, comment="{column: [old, new]}; null for CREATE"),
+    sa.Column("area", sa.Text, comment="Of the chain in the audit: the document's county at that time; null: the country's"),
     sa.CheckConstraint("kind IN ('CREATE', 'UPDATE', 'DELETE')", name="ck_sync_change_kind"),
     sa.Index("ix_sync_change_doc_id_revision", "doc_id", "revision"),
     sa.Index("ix_sync_change_at", "at", postgresql_using="brin"),

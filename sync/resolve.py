@@ -43,7 +43,7 @@ async def resolve(
         chosen = {Take.MINE: conflict["mine"], Take.THEIRS: conflict["theirs"], Take.VALUE: value}[take]
         await _adopt(connection, actor, conflict, chosen, moment, registry)
     settled = {"resolution": take.value, "resolved_by": actor.username, "resolved_at": moment.text, "updated_at": moment.text}
-    await store.rewrite_conflict(connection, {**conflict, **settled, "revision": conflict["revision"] + 1})
+    await store.rewrite_conflict(connection, {**conflict, **settled, "revision": conflict["revision"] + 1}, actor.device_id)
 
 
 async def _open_conflict(connection: AsyncConnection, actor: Actor, conflict_id: str, registry: Registry) -> Document:

@@ -10,6 +10,7 @@ from schema.actor import Actor
 from schema.base import Document, Record
 from schema.problems import Problem
 from schema.values import canonical_document
+from sync.chain import area_of
 from sync.merge import Edit, Outcome
 from sync.moment import Moment
 from sync.shadow import Shadow, taken_whole
@@ -109,6 +110,7 @@ def change_row(actor: Actor, row: Row) -> Document:
         "device_id": row.edit.device_id,
         "kind": "CREATE" if before is None else "DELETE" if gone and not before["deleted"] else "UPDATE",
         "edited_at_ms": row.edit.edited_ms,
+        "area": area_of(row.scopes or row.scopes_before),
         "changes": None if before is None else {name: [before.get(name), after[name]] for name in row.changed},
         "scopes_in": [] if gone else list(row.scopes),
         "scopes_out": sorted(left | set(row.scopes)) if gone else sorted(left & set(row.scopes_before)),

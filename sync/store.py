@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from schema import registry
 from schema.base import Column, Document, Kind, Record
+from sync.audit import CONFLICT_DIGEST
 from sync.merge import Change
 from sync.shadow import Shadow
 
@@ -26,14 +27,15 @@ async def lock(connection: AsyncConnection, record: Record, ids: Sequence[str]) 
 
 @cache
 def _lock(record: Record) -> sa.TextClause:
-    columns = ", ".join(f'{_json(column)} AS "{column.name}"' for column in record.all_columns)
+    columns = ", ".join(f'{json_expression(column)} AS "{column.name}"' for column in record.all_columns)
     return sa.text(
         f"SELECT t.id::text, (SELECT row_to_json(u)::text FROM (SELECT {columns}) u), t.scopes"
         f" FROM unnest(CAST(:ids AS uuid[])) AS k(id) JOIN {record.name} t ON t.id = k.id ORDER BY t.id FOR UPDATE OF t"
     )
 
 
-def _json(column: Column) -> str:
+def json_expression(column: Column) -> str:
+    """The column of table `t` in canonical form, for row_to_json."""
     if column.kind is Kind.DECIMAL:
         return f"trim_scale(t.{column.name})::text"
     if column.kind is Kind.POINT:
@@ -113,10 +115,10 @@ def _upsert(record: Record) -> sa.TextClause:
 
 LOG = """
 WITH change AS (SELECT * FROM json_to_recordset(CAST(:changes AS json)) AS r(
-  doc_id uuid, revision integer, user_id text, device_id text, kind text, edited_at_ms bigint, changes jsonb,
+  doc_id uuid, revision integer, user_id text, device_id text, kind text, edited_at_ms bigint, changes jsonb, area text,
   scopes_in text[], scopes_out text[])),
-logged AS (INSERT INTO sync_change (record, doc_id, revision, user_id, device_id, kind, at, edited_at_ms, changes)
-  SELECT :record, doc_id, revision, user_id, device_id, kind, CAST(:at AS timestamptz), edited_at_ms, changes FROM change),
+logged AS (INSERT INTO sync_change (record, doc_id, revision, user_id, device_id, kind, at, edited_at_ms, changes, area)
+  SELECT :record, doc_id, revision, user_id, device_id, kind, CAST(:at AS timestamptz), edited_at_ms, changes, area FROM change),
 queued AS (INSERT INTO sync_pending (record, doc_id, scopes_in, scopes_out)
   SELECT :record, doc_id, scopes_in, scopes_out FROM change)"""
 SHADOW = """,
@@ -156,9 +158,26 @@ async def log(
     await connection.execute(_log(with_shadows=bool(shadow_rows), with_orphans=bool(orphans)), parameters)
 
 
-CONFLICTS_QUEUED = sa.text(
-    "WITH queued AS (INSERT INTO sync_pending (record, doc_id, scopes_in) SELECT 'sync_conflict', id, scopes FROM sync_conflict"
+_QUEUED = (
+    "queued AS (INSERT INTO sync_pending (record, doc_id, scopes_in) SELECT 'sync_conflict', id, scopes FROM sync_conflict"
     " WHERE id = ANY(CAST(:ids AS uuid[]))) SELECT pg_notify('zhijian_pending', '')"
+)
+# The inbox it stands in says the area; the values stay in the conflict, the audit keeps their digest.
+_AREA = (
+    "(SELECT a.code FROM (SELECT substring(s FROM '^inbox:[A-Z]+:([0-9]{6})$') AS code FROM unnest(t.scopes) AS s) a"
+    " WHERE a.code IS NOT NULL ORDER BY length(rtrim(a.code, '0')) DESC, a.code LIMIT 1)"
+)
+CONFLICTS_NEW = sa.text(
+    "WITH audited AS (INSERT INTO audit_entry (at, kind, user_id, device_id, area, detail)"
+    f" SELECT t.occurred_at, CASE t.outcome WHEN 'REFUSED' THEN 'REFUSED' ELSE 'CONFLICT' END, t.author_id, t.device_id, {_AREA},"
+    " jsonb_build_object('conflict', t.id, 'record', t.record, 'doc_id', t.doc_id, 'field', t.field, 'code', t.code,"
+    f" 'digest', {CONFLICT_DIGEST.format('t')}) FROM sync_conflict t WHERE t.id = ANY(CAST(:ids AS uuid[])) ORDER BY t.id), {_QUEUED}"
+)
+CONFLICT_SETTLED = sa.text(
+    "WITH audited AS (INSERT INTO audit_entry (at, kind, user_id, device_id, area, detail)"
+    f" SELECT t.resolved_at, 'CONFLICT_SETTLED', (SELECT u.id FROM user_account u WHERE u.username = t.resolved_by), :device, {_AREA},"
+    " jsonb_build_object('conflict', t.id, 'record', t.record, 'doc_id', t.doc_id, 'field', t.field, 'resolution', t.resolution,"
+    f" 'by', t.resolved_by) FROM sync_conflict t WHERE t.id = ANY(CAST(:ids AS uuid[]))), {_QUEUED}"
 )
 
 
@@ -167,13 +186,13 @@ async def insert_conflicts(connection: AsyncConnection, rows: Sequence[Document]
     record = registry.load()["sync_conflict"]
     blank = dict.fromkeys(column.name for column in record.all_columns)
     ids = await upsert(connection, record, [blank | row for row in rows])
-    await connection.execute(CONFLICTS_QUEUED, {"ids": sorted(ids)})
+    await connection.execute(CONFLICTS_NEW, {"ids": sorted(ids)})
 
 
-async def rewrite_conflict(connection: AsyncConnection, row: Document) -> None:
-    """A conflict that a person has settled, sent to those concerned."""
+async def rewrite_conflict(connection: AsyncConnection, row: Document, device_id: str | None) -> None:
+    """A conflict that a person has settled on a device, sent to those concerned."""
     ids = await upsert(connection, registry.load()["sync_conflict"], [row])
-    await connection.execute(CONFLICTS_QUEUED, {"ids": sorted(ids)})
+    await connection.execute(CONFLICT_SETTLED, {"ids": sorted(ids), "device": device_id})
 
 
 def is_data_fault(error: DBAPIError) -> bool:

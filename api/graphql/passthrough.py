@@ -15,8 +15,7 @@ from graphql.type import GraphQLObjectType
 from strawberry.schema.schema import StrawberryGraphQLCoreExecutionContext
 
 from api.graphql.names import camel
-from api.graphql.select import OrderKey, Parameters, Reader, beyond, columns, condition, cursor, order_by, selected
-from geo.scope import READABLE
+from api.graphql.select import OrderKey, Parameters, Reader, beyond, columns, condition, cursor, order_by, readable, selected
 from schema.actor import Actor
 from schema.base import Document, Record
 from schema.registry import Registry
@@ -44,7 +43,8 @@ class Plan:
         """Parameters, reader, and the condition that every read of records starts with."""
         parameters = Parameters()
         scopes = parameters.bind(list(self.actor.scopes)) + "::text[]"
-        return parameters, Reader(self.actor, self.registry, scopes), READABLE.format(alias="t", scopes=scopes)
+        reader = Reader(self.actor, self.registry, scopes)
+        return parameters, reader, readable(reader, self.record)
 
 
 @dataclass
@@ -54,11 +54,11 @@ class One(Plan):
     id: str
 
     async def complete(self, executor: Any, object_type: GraphQLObjectType, details: Any) -> Any:
-        parameters, reader, readable = self.start()
+        parameters, reader, seen = self.start()
         chosen = columns(executor, reader, self.record, object_type, details)
         sql = (
             f"SELECT convert_to(row_to_json(u)::text, 'UTF8') FROM {self.record.name} t CROSS JOIN LATERAL (SELECT {chosen}) u"
-            f" WHERE t.id = {parameters.bind(self.id)}::text::uuid AND {readable} AND NOT t.deleted"
+            f" WHERE t.id = {parameters.bind(self.id)}::text::uuid AND {seen} AND NOT t.deleted"
         )
         body = await self.pool.fetchval(sql, *parameters.values)
         return None if body is None else Fragment(body)
@@ -74,10 +74,8 @@ class Connection(Plan):
     after: str | None
 
     async def complete(self, executor: Any, object_type: GraphQLObjectType, details: Any) -> Any:
-        parameters, reader, readable = self.start()
-        matching = (
-            f"FROM {self.record.name} t WHERE {readable} AND NOT t.deleted AND {condition(reader, self.record, self.where, parameters)}"
-        )
+        parameters, reader, seen = self.start()
+        matching = f"FROM {self.record.name} t WHERE {seen} AND NOT t.deleted AND {condition(reader, self.record, self.where, parameters)}"
         place = f" AND {beyond(self.keys, self.after, parameters)}" if self.after else ""
         wanted = selected(executor, object_type, details)
         parts = {name: self._part(executor, reader, object_type, field_details) for name, field_details in wanted.items()}
@@ -161,30 +159,29 @@ class Pull(Plan):
             if plan.idle:
                 bodies, token = [EMPTY] * len(lists), plan.state
             else:
-                parameters, reader, readable = self.start()
+                parameters, reader, seen = self.start()
                 source = plan.source(self.record.name, first=len(parameters.values) + 1)
                 target = object_type.fields["documents"].type.of_type.of_type.of_type
-                aggregates = [self._documents(executor, reader, readable, target, wanted[name]) for name in lists]
-                row = await connection.fetchrow(self._sql(source, aggregates), *parameters.values, *source.args)
+                aggregates = [self._documents(executor, reader, target, wanted[name]) for name in lists]
+                row = await connection.fetchrow(self._sql(source, aggregates, seen), *parameters.values, *source.args)
                 assert row is not None  # an aggregate without GROUP BY has one row
                 bodies = [EMPTY if body is None else Fragment(body) for body in row[2:]]
                 token = source.next_state(row[0], row[1])
         return self._answer(executor, object_type, wanted, dict(zip(lists, bodies, strict=True)), self.seal(token))
 
-    def _sql(self, source: PageSource, aggregates: Sequence[tuple[str, str]]) -> str:
+    def _sql(self, source: PageSource, aggregates: Sequence[tuple[str, str]], seen: str) -> str:
         laterals = "".join(f" CROSS JOIN LATERAL (SELECT {chosen}) u{n}" for n, (chosen, _) in enumerate(aggregates))
         outputs = "".join(
             f", convert_to('[' || string_agg(CASE WHEN readable.yes THEN row_to_json(u{n})::text ELSE {gone} END, ',' ORDER BY d.ord)"
             " || ']', 'UTF8')"
             for n, (_, gone) in enumerate(aggregates)
         )
-        readable = READABLE.format(alias="t", scopes="$1::text[]")
         return (
             f"SELECT max(d.ord), count(*){outputs} FROM ({source.sql}) d LEFT JOIN {self.record.name} t ON t.id = d.doc_id"
-            f" CROSS JOIN LATERAL (SELECT coalesce({readable} AND NOT t.deleted, false) AS yes) readable{laterals}"
+            f" CROSS JOIN LATERAL (SELECT coalesce({seen} AND NOT t.deleted, false) AS yes) readable{laterals}"
         )
 
-    def _documents(self, executor: Any, reader: Reader, readable: str, target: GraphQLObjectType, details: Any) -> tuple[str, str]:
+    def _documents(self, executor: Any, reader: Reader, target: GraphQLObjectType, details: Any) -> tuple[str, str]:
         """The SELECT list of a readable document, and the JSON text of one that is gone."""
         chosen = columns(executor, reader, self.record, target, details)
         blank: dict[str, Any] = {}

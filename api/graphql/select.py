@@ -23,6 +23,7 @@ from schema.base import Column, Document, Kind, Record, Verb
 from schema.problems import Problem, Refused
 from schema.registry import Registry
 from schema.values import area_code, canonical
+from sync import inbox
 
 SQL_TYPES = {
     Kind.ID: "uuid",
@@ -72,6 +73,21 @@ def expression(column: Column, alias: str) -> str:
     return name
 
 
+def shown(reader: Reader, record: Record, column: Column, alias: str) -> str:
+    """The column as its reader may see it: the values of a conflict are as secret as the column that they are about."""
+    if record.name == "sync_conflict" and column.name in inbox.VALUES:
+        return inbox.masked(reader.actor.role, reader.registry, column.name, alias, reader.scopes)
+    return expression(column, alias)
+
+
+def readable(reader: Reader, record: Record, alias: str = "t") -> str:
+    """The condition that every read of records starts with; the caller has checked the role's READ."""
+    condition = READABLE.format(alias=alias, scopes=reader.scopes)
+    if record.name != "sync_conflict":
+        return condition
+    return f"{condition} AND {inbox.visible(reader.actor.role, reader.registry, alias, reader.scopes)}"
+
+
 def fields_of(record: Record) -> dict[str, Column]:
     return {camel(column.name): column for column in record.all_columns}
 
@@ -89,7 +105,7 @@ def columns(executor: Any, reader: Reader, record: Record, item_type: GraphQLObj
         if name == "__typename":
             part = f"'{item_type.name}'::text"
         elif name in known:
-            part = expression(known[name], alias) if reader.sees(record, known[name]) else "NULL"
+            part = shown(reader, record, known[name], alias) if reader.sees(record, known[name]) else "NULL"
         elif name in relations:
             part = _related(executor, reader, record, relations[name], item_type, name, field_details, alias)
         else:

@@ -80,7 +80,9 @@ RECORD = Record(
         Column("exposed_workers", Kind.INTEGER, "接害人数", unit="人", minimum=0),
         Column("declared_on", Kind.DATE, "最近申报日期", writers=OFFICERS),
         Column("tested_on", Kind.DATE, "最近检测日期", writers=OFFICERS),
+        # Two officers who both came are two visits: deltas add up.
         Column("visits", Kind.INTEGER, "现场到访次数", "Each device adds its own visits.", merge=Policy.COUNTER, minimum=0, default=0),
+        # Where the register first knew it from is a fact of that day; nobody's later edit makes it another.
         Column("source", Kind.ENUM, "来源", choice=SOURCE, writers=SUPERVISORS | OFFICERS | {Role.COORDINATOR}, merge=Policy.FROZEN),
         Column("notes", Kind.ITEMS, "工作记事", "Items {id, at, text}.", merge=Policy.APPEND),  # nobody's note is overwritten
         Column("remark", Kind.TEXT, "备注", max_length=2000),

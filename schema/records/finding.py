@@ -40,11 +40,14 @@ RECORD = Record(
     label="隐患",
     doc="A hidden danger in closed loop: open, rectified, re-checked, closed or escalated.",
     columns=(
+        # Closed or escalated, a finding is part of a file: whose it was and who found it stand.
         Column("enterprise_id", Kind.REF, "用人单位", required=True, ref="enterprise", merge=Policy.FROZEN),
         Column("inspection_id", Kind.REF, "监督检查", ref="inspection"),
         Column("patrol_id", Kind.REF, "巡查", ref="patrol"),
+        # As above: it decides whether a deadline was due.
         Column("source", Kind.ENUM, "来源", required=True, choice=SOURCE, merge=Policy.FROZEN),
         Column("severity", Kind.ENUM, "严重程度", choice=SEVERITY, default="MINOR"),
+        # The closed loop: two devices can't skip the re-check between them.
         Column("state", Kind.ENUM, "状态", required=True, choice=STATE, merge=Policy.MOVES, moves=MOVES, default="OPEN"),
         Column("description", Kind.TEXT, "隐患内容", required=True, max_length=2000),
         Column("law_article", Kind.TEXT, "依据条款", max_length=200, writers=OFFICERS),

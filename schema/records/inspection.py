@@ -35,6 +35,7 @@ RECORD = Record(
     columns=(
         Column("enterprise_id", Kind.REF, "用人单位", required=True, ref="enterprise", merge=FROZEN),
         Column("kind", Kind.ENUM, "检查来源", required=True, choice=KIND, merge=FROZEN),
+        # A signature ends the draft, and only a supervisor voids what is signed, whoever syncs last.
         Column("state", Kind.ENUM, "状态", required=True, choice=STATE, merge=Policy.MOVES, moves=MOVES, default="DRAFT"),
         Column("inspected_at", Kind.TIMESTAMP, "检查时间", required=True, indexed=True, merge=FROZEN),
         Column("officers", Kind.TAGS, "执法人员", "Usernames of the officers, two or more when signed.", merge=FROZEN),

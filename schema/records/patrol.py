@@ -14,6 +14,7 @@ RECORD = Record(
     columns=(
         Column("enterprise_id", Kind.REF, "用人单位", required=True, ref="enterprise"),
         Column("coordinator_id", Kind.REF, "协管员", ref="coordinator"),
+        # A lead is verified or dismissed once, by an officer.
         Column("state", Kind.ENUM, "状态", required=True, choice=STATE, merge=Policy.MOVES, moves=MOVES, default="REPORTED"),
         Column("patrolled_at", Kind.TIMESTAMP, "巡查时间", required=True, indexed=True),
         Column("location", Kind.POSITION, "巡查位置"),

@@ -6,7 +6,7 @@ from schema.roles import READ
 
 OUTCOME = Choice("ConflictOutcome", (("LOST", "被较晚的修改取代"), ("REFUSED", "被拒绝"), ("MANUAL", "待人工裁定")))
 RESOLUTION = Choice("ConflictResolution", (("MINE", "采用设备值"), ("THEIRS", "保留服务器值"), ("VALUE", "另行填写")))
-SERVER = Policy.SERVER
+SERVER = Policy.SERVER  # sync alone writes it: what a device claims of its own refusal is no evidence
 
 RECORD = Record(
     name="sync_conflict",

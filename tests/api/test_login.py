@@ -256,12 +256,13 @@ async def test_the_audit_tells_of_log_ins_failures_and_log_outs_and_cannot_be_ch
     await login(world, "boss", "wrong")
     await login(world, "nobody", "wrong")
     await world.ask("mutation { logout }", token=token)
-    kinds = await world.scalar("SELECT string_agg(kind || (user_id IS NOT NULL)::text, ' ' ORDER BY id) FROM audit_entry")
+    said = "SELECT string_agg(kind || (user_id IS NOT NULL)::text, ' ' ORDER BY id) FROM audit_entry WHERE kind LIKE 'LOG%'"
+    kinds = await world.scalar(said)
     assert kinds == "LOGINtrue LOGIN_FAILEDtrue LOGIN_FAILEDfalse LOGOUTtrue"
     for statement in ("UPDATE audit_entry SET kind = ''", "DELETE FROM audit_entry", "TRUNCATE audit_entry"):
         with pytest.raises(DBAPIError, match="insert-only"):
             await world.execute(statement)
-    assert await world.scalar("SELECT count(*) FROM audit_entry") == 4
+    assert await world.scalar(said) == kinds
 
 
 def test_keys_are_private_and_can_be_rotated(tmp_path: Path) -> None:

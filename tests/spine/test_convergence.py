@@ -81,7 +81,7 @@ ACTION = st.one_of(
 async def test_every_last_write_survives_and_all_terminals_agree(
     world: World, actions: list[tuple[str, int, int, str]], stamped: bool, moves: bool
 ) -> None:
-    await world.execute("TRUNCATE enterprise, sync_scope_doc, sync_pending, sync_change, sync_conflict, sync_shadow")
+    await world.forget("enterprise", "sync_scope_doc", "sync_pending", "sync_change", "sync_conflict", "sync_shadow")
     boss = person(Role.SUPERVISOR, INSIDE, OUTSIDE)
     ids = [new_id() for _ in range(DOCUMENTS)]
     for doc_id in ids:

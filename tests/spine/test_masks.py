@@ -148,7 +148,7 @@ PLACES = st.sampled_from(sorted(AREAS))
 async def test_a_list_and_a_drained_pull_hold_exactly_what_the_grants_reach(
     world: World, areas: list[str], grants: list[str], own: set[int], gone: set[int], limit: int
 ) -> None:
-    await world.execute("TRUNCATE enterprise, sync_scope_doc, sync_pending, sync_change, sync_conflict, sync_shadow")
+    await world.forget("enterprise", "sync_scope_doc", "sync_pending", "sync_change", "sync_conflict", "sync_shadow")
     root = person(Role.SUPERVISOR, "220000", "110000")
     made = [sample(RECORDS["enterprise"], area_code=area) for area in areas]
     await world.push(root, "enterprise", *((None, document) for document in made))
