@@ -41,8 +41,9 @@ async def apply(
         if row.known_id:
             firsts.setdefault(row.id, row)
     waiting = list(firsts.values())
+    floor = await store.revision_floor(connection)
     for _ in range(_ROUNDS):
-        waiting = await _round(connection, actor, record, waiting, moment, registry)
+        waiting = await _round(connection, actor, record, waiting, moment, registry, floor)
         if not waiting:
             break
     for row in waiting:
@@ -70,7 +71,7 @@ def _said(row: Row) -> bool:
 
 
 async def _round(
-    connection: AsyncConnection, actor: Actor, record: Record, rows: list[Row], moment: Moment, registry: Registry
+    connection: AsyncConnection, actor: Actor, record: Record, rows: list[Row], moment: Moment, registry: Registry, floor: int
 ) -> list[Row]:
     """One pass over the rows that wait; returns those that met a concurrent insert."""
     if not rows:
@@ -79,7 +80,7 @@ async def _round(
     await _merge(connection, actor, record, rows)
     found = await sources(connection, record, registry, [row.after for row in rows if row.after and _scope_changed(record, row)])
     for row in rows:
-        _settle(actor, record, row, found, moment)
+        _settle(actor, record, row, found, moment, floor)
     written = [row for row in rows if row.changed]
     stored = await _store(connection, record, written)
     again = [row for row in written if row.id not in stored]
@@ -153,7 +154,7 @@ def _scope_changed(record: Record, row: Row) -> bool:
     return row.before is None or not names.isdisjoint(row.changed)
 
 
-def _settle(actor: Actor, record: Record, row: Row, found: Sources, moment: Moment) -> None:
+def _settle(actor: Actor, record: Record, row: Row, found: Sources, moment: Moment, floor: int) -> None:
     """Scopes, server-owned columns and the record's rules for a row that the merge changed; refuses it if one says no."""
     if not row.changed or row.after is None:
         return
@@ -164,7 +165,7 @@ def _settle(actor: Actor, record: Record, row: Row, found: Sources, moment: Mome
     if problems:
         row.refuse(*problems)
         return
-    after["revision"] = revision_of(row.before) + 1
+    after["revision"] = max(revision_of(row.before), floor) + 1
     after["stamp"] = row.edit.mine.get("stamp")
     after["created_at"] = row.before["created_at"] if row.before else moment.text
     after["updated_at"] = moment.text
