@@ -273,7 +273,7 @@ def _manifest(file: Path) -> Facts:
 @asynccontextmanager
 async def _scratch(url: str, purpose: str) -> AsyncIterator[str]:
     """An empty database beside the one of `url`, gone at the end unless it got another name."""
-    name = f"{purpose}_{secrets.token_hex(4)}"
+    name = f"{_name(url)}_{purpose}_{secrets.token_hex(4)}"
     try:
         yield await cluster.create_database(url, name, "template0")
     finally:

@@ -12,7 +12,6 @@ from api.graphql.types import JSON
 from schema.problems import Problem, Refused
 from schema.registry import load
 from schema.values import canonical
-from sync.moment import Moment
 from sync.resolve import Take, resolve
 
 strawberry.enum(Take, name="Take", description="Whose value stands: the device's, the server's, or another.")
@@ -23,7 +22,7 @@ async def resolve_conflict(info: Info[RequestContext, None], id: strawberry.ID, 
     context = info.context
     actor = context.signed_in()
     async with context.database.engine.begin() as connection:
-        await resolve(connection, actor, _id(id), take, _plain(value), moment=Moment(context.now), registry=load())
+        await resolve(connection, actor, _id(id), take, _plain(value), moment=context.moment, registry=load())
     return True
 
 

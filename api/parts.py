@@ -14,6 +14,7 @@ import asyncpg
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.applications import Starlette
 
+from api import access
 from schema.registry import load
 from sync.feed import Lag, Stamper, read_lag
 from sync.scoping import adopt
@@ -43,7 +44,7 @@ async def feed(app: Starlette) -> AsyncIterator[None]:
     metrics.observe("zhijian_feed_lag_seconds", "Age of the oldest change without a position", lambda: lag.oldest_seconds)
     metrics.observe("zhijian_feed_pending", "Changes without a position", lambda: lag.count)
     metrics.observe("zhijian_feed_leading", "1 on the node that stamps", lambda: float(stamper.leading))
-    async with _running(stamper.run()), _running(hub.run()), _running(_adopt_for_ever(app)), _running(watch()):
+    async with _running(stamper.run()), _running(hub.run()), _running(_adopt_for_ever(app)), _running(watch()), _running(access.watch(app)):
         yield
 
 

@@ -100,6 +100,11 @@ class ReadPool:
     async def fetchval(self, sql: str, *values: Any) -> Any:
         return await self.read(lambda connection: connection.fetchval(sql, *values))
 
+    async def execute(self, sql: str, *values: Any) -> Any:
+        """On the primary: it may write."""
+        async with self.primary.acquire() as connection:
+            return await connection.execute(sql, *values)
+
     @asynccontextmanager
     async def acquire(self) -> AsyncIterator[Any]:
         """A connection to the primary, for several statements that must not be done again; others take `read`."""

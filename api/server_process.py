@@ -125,6 +125,8 @@ def _environment(settings: Settings) -> dict[str, str]:
         "ZHIJIAN_DATABASE_URL": settings.database_url or "",
         "ZHIJIAN_READ_DATABASE_URL": settings.read_database_url or "",
         "ZHIJIAN_PRODUCTION": "1" if settings.production else "0",
+        "ZHIJIAN_DEVICE_KEYS": "1" if settings.device_keys else "0",
+        "ZHIJIAN_OLDEST_CLIENT": settings.oldest_client,
         "HOST": settings.host,
         "PORT": str(settings.port),
         "DATA": str(settings.data),

@@ -23,10 +23,13 @@ class Settings:
     port: int = 8000
     data: Path = ROOT / ".data"  # cluster, keys, evidence
     production: bool = False
+    device_keys: bool = False  # only devices that are enrolled with a key may sign in
+    oldest_client: str = ""  # version below which clients are told to update; "": any
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Settings:
-        """Settings from ZHIJIAN_DATABASE_URL, ZHIJIAN_READ_DATABASE_URL, ZHIJIAN_PRODUCTION, HOST, PORT and DATA.
+        """Settings from ZHIJIAN_DATABASE_URL, ZHIJIAN_READ_DATABASE_URL, ZHIJIAN_PRODUCTION, ZHIJIAN_DEVICE_KEYS,
+        ZHIJIAN_OLDEST_CLIENT, HOST, PORT and DATA.
 
         An empty variable counts as unset. Raises ValueError, naming the variable, for what can't be meant.
         """
@@ -38,6 +41,8 @@ class Settings:
             port=_port(given.get("PORT", str(cls.port))),
             data=Path(given.get("DATA", str(cls.data))).expanduser().resolve(),
             production=_truth("ZHIJIAN_PRODUCTION", given.get("ZHIJIAN_PRODUCTION", "0")),
+            device_keys=_truth("ZHIJIAN_DEVICE_KEYS", given.get("ZHIJIAN_DEVICE_KEYS", "0")),
+            oldest_client=given.get("ZHIJIAN_OLDEST_CLIENT", cls.oldest_client),
         )
 
     @property

@@ -3,7 +3,9 @@
 from api.areas_graphql import AreaQuery
 from api.conflicts_graphql import ConflictMutation
 from api.coverage_graphql import CoverageQuery
+from api.devices_graphql import DeviceMutation, DeviceQuery
+from api.grants_graphql import GrantMutation, GrantQuery
 from api.locate_graphql import LocateQuery
 
-QUERIES = (AreaQuery, CoverageQuery, LocateQuery)
-MUTATIONS = (ConflictMutation,)
+QUERIES = (AreaQuery, CoverageQuery, DeviceQuery, GrantQuery, LocateQuery)
+MUTATIONS = (ConflictMutation, DeviceMutation, GrantMutation)

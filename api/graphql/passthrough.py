@@ -152,6 +152,7 @@ class Pull(Plan):
     limit: int
     seal: Callable[[TokenState], str]
     scopes: Sequence[str] = field(default=())
+    at_head: Callable[[int], None] = field(default=lambda pos: None)  # hears of the head when the page is the last one
 
     async def complete(self, executor: Any, object_type: GraphQLObjectType, details: Any) -> Any:
         wanted = selected(executor, object_type, details)
@@ -172,6 +173,7 @@ class Pull(Plan):
             raise Behind
         plan = plan_page(self.state, self.scopes, self.limit, head["epoch"], head["pos"])
         if plan.idle:
+            self.at_head(head["pos"])
             return [EMPTY] * len(selections), plan.state
         parameters, reader, readable = self.start()
         source = plan.source(self.record.name, first=len(parameters.values) + 1)
@@ -179,6 +181,8 @@ class Pull(Plan):
         row = await connection.fetchrow(self._sql(source, aggregates), *parameters.values, *source.args)
         assert row is not None  # an aggregate without GROUP BY has one row
         bodies = [EMPTY if body is None else Fragment(body) for body in row[2:]]
+        if row[1] < self.limit:
+            self.at_head(head["pos"])
         return bodies, source.next_state(row[0], row[1])
 
     async def _gone_back(self, executor: Any, selections: Sequence[tuple[Any, Any]]) -> tuple[list[Fragment], TokenState]:

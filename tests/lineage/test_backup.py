@@ -56,7 +56,8 @@ async def epoch(url: str) -> str:
 
 
 async def databases(url: str) -> list[str]:
-    return await cluster.database_names(url, "%")
+    name = urlsplit(url).path[1:].replace("_", r"\_")
+    return await cluster.database_names(url, f"{name}%")
 
 
 def names(folder: Path) -> list[str]:
