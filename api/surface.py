@@ -6,6 +6,7 @@ from api.coverage_graphql import CoverageQuery
 from api.devices_graphql import DeviceMutation, DeviceQuery
 from api.grants_graphql import GrantMutation, GrantQuery
 from api.locate_graphql import LocateQuery
+from api.numbers_graphql import NumberMutation, NumberQuery
 
-QUERIES = (AreaQuery, CoverageQuery, DeviceQuery, GrantQuery, LocateQuery)
-MUTATIONS = (ConflictMutation, DeviceMutation, GrantMutation)
+QUERIES = (AreaQuery, CoverageQuery, DeviceQuery, GrantQuery, LocateQuery, NumberQuery)
+MUTATIONS = (ConflictMutation, DeviceMutation, GrantMutation, NumberMutation)

@@ -107,6 +107,7 @@ class Record:
     plural: str = ""  # GraphQL list query; default: name + s
     arbiters: frozenset[Role] = frozenset({Role.SUPERVISOR})  # who sees its conflicts in the inbox
     frozen_when: tuple[str, frozenset[str]] | None = None  # (column, states) in which FROZEN columns can't change
+    numbered: str = ""  # TEXT column whose numbers come from blocks reserved for the device (sync/numbers.py)
     place: str = ""  # POSITION column that puts it on the map
 
     @cached_property

@@ -19,6 +19,7 @@ from sync.conflicts import Refusal, conflict_rows
 from sync.merge import contested, field_writes, merge, plan_for, shadow_of
 from sync.moment import Moment
 from sync.normalise import normalise
+from sync.numbers import claim
 from sync.rows import BUSY, OUTSIDE, TWICE, UNSEEN, Row, Sent, change_row, orphan_row, prepare, revision_of, shadow_row
 from sync.scoping import Sources, cascade, sources
 from sync.shadow import rebased
@@ -81,6 +82,7 @@ async def _round(
     found = await sources(connection, record, registry, [row.after for row in rows if row.after and _scope_changed(record, row)])
     for row in rows:
         _settle(actor, record, row, found, moment, floor)
+    await claim(connection, actor, record, rows, moment)
     written = [row for row in rows if row.changed]
     stored = await _store(connection, record, written)
     again = [row for row in written if row.id not in stored]

@@ -54,5 +54,6 @@ RECORD = Record(
     access={Role.ADMIN: READ, Role.SUPERVISOR: WRITE, Role.INSPECTOR: WRITE, Role.ENTERPRISE: READ},
     rules=(_two_officers,),
     frozen_when=("state", frozenset({"SIGNED", "VOID"})),
+    numbered="document_number",
     place="location",
 )
