@@ -33,6 +33,7 @@ async def url(database_url: str) -> str:
     await prepare(database_url)
     connection = await asyncpg.connect(database_url)
     name = await connection.fetchval("SELECT current_database()")
+    await connection.execute("SET synchronous_commit = on")
     await connection.execute("CREATE TABLE probe (id uuid PRIMARY KEY, scopes text[] NOT NULL, version int NOT NULL)")
     await connection.execute(f'ALTER DATABASE "{name}" SET synchronous_commit = on')
     await connection.close()

@@ -1,13 +1,13 @@
 """devices with keys, grants by name
 
-Revision: 202611220500, after 202611220440
+Revision: 202611220521, after 202611220520
 """
 
 import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import postgresql
-revision = '202611220500'
-down_revision = '202611220440'
+revision = '202611220521'
+down_revision = '202611220520'
 branch_labels = None
 depends_on = None
 

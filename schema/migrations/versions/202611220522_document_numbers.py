@@ -1,13 +1,13 @@
 """document numbers
 
-Revision: 202611220515, after 202611220500
+Revision: 202611220522, after 202611220521
 """
 
 import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import postgresql
-revision = '202611220515'
-down_revision = '202611220500'
+revision = '202611220522'
+down_revision = '202611220521'
 branch_labels = None
 depends_on = None
 

@@ -1,12 +1,12 @@
 """the head knows its home
 
-Revision: 202611220440, after 202611220420
+Revision: 202611220520, after 202611220502
 """
 
 import sqlalchemy as sa
 from alembic import op
-revision = '202611220440'
-down_revision = '202611220420'
+revision = '202611220520'
+down_revision = '202611220502'
 branch_labels = None
 depends_on = None
 
