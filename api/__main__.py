@@ -31,6 +31,8 @@ VERBS = {
     "story": Verb("api.story:main", "play the field day against a server of its own"),
     "migrate": Verb("api.migrate:main", "bring the database to the newest migration, or write the next one"),
     "areas": Verb("api.areas:main", "load the administrative areas"),
+    "backup": Verb("api.backup:backup_main", "write database and keys into one file, and check it"),
+    "restore": Verb("api.backup:restore_main", "put the state of a backup in the place of the database"),
     "seed": Verb("api.seed:main", "fill the database with invented data"),
     "audit": Verb("api.audit:main", "verify the audit's hash chain, print its heads, or fit a role that can't change it"),
     "bench": Verb("api.bench:main", "measure pull and push beside their references"),

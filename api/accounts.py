@@ -26,6 +26,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from api.database import Database
 from api.passwords import LONGEST, hash_password, matches
+from api.proofs import Proof, Proofs
 from api.settings import Settings
 from api.tokens import Keys, Whose, issue, verify
 from geo.scope import expand_grants
@@ -47,6 +48,8 @@ DEMO_REFUSED = Problem("DEMO_ACCOUNT_REFUSED", "Demo accounts work only on the m
 DEVICE_TAKEN = Problem("DEVICE_TAKEN", "This device id belongs to somebody else; make a new one per person.", "device")
 DEVICE_REVOKED = Problem("DEVICE_REVOKED", "This device has been locked; ask your administrator.", "device")
 DEVICE_INVALID = Problem("DEVICE_INVALID", "A device id has 1 to 64 letters, digits, '.', '_' or '-'.", "device")
+DEVICE_NOT_ENROLLED = Problem("DEVICE_NOT_ENROLLED", "This device has no key yet; ask for a code and enrol it.", "device")
+DEVICE_OTHER_KEY = Problem("DEVICE_PROOF_INVALID", "The request is signed with another key than this device's.", "device")
 REFRESH_INVALID = Problem("REFRESH_INVALID", "The session has ended; sign in again.")
 REFRESH_REUSED = Problem("REFRESH_REUSED", "The refresh token was used before; sign in again.")
 SESSION_ENDED = Problem("SESSION_ENDED", "The session has ended; sign in again.")
@@ -101,6 +104,9 @@ class DeviceFacts:
 class Authenticated:
     actor: Actor
     expires_at: float  # seconds since 1970
+    thumbprint: str | None = None  # of the key that must sign its requests
+    offset_ms: int = 0  # of the device's clock, as last measured
+    changes_at: float | None = None  # when a grant begins or ends by itself
 
 
 class Accounts:
@@ -110,10 +116,14 @@ class Accounts:
         self.database = database
         self.keys = keys
         self.demo_allowed = settings.on_loopback and not settings.production
+        self.keys_required = settings.device_keys
+        self.proofs = Proofs()
         self.known: OrderedDict[str, tuple[float, Authenticated]] = OrderedDict()
 
-    async def login(self, username: str, password: str, device: DeviceFacts, address: str, now: datetime) -> Session:
-        """Raises Refused: LOGIN_FAILED, TOO_MANY_ATTEMPTS, DEMO_ACCOUNT_REFUSED, DEVICE_INVALID, DEVICE_TAKEN, DEVICE_REVOKED."""
+    async def login(
+        self, username: str, password: str, device: DeviceFacts, address: str, now: datetime, proof: Proof | None = None
+    ) -> Session:
+        """Raises Refused: LOGIN_FAILED, TOO_MANY_ATTEMPTS, DEMO_ACCOUNT_REFUSED, or a code that begins with DEVICE_."""
         if not DEVICE_ID.fullmatch(device.id):
             raise Refused(DEVICE_INVALID)
         name = clean_username(username)
@@ -123,7 +133,7 @@ class Accounts:
             raise Refused(DEMO_REFUSED)
         async with self.database.engine.begin() as connection:
             await connection.execute(_FORGET, {"attempt": attempt, "key": _key(name, address)})
-        return await self._open(found["id"], device, address, now)
+        return await self._open(found["id"], device, address, now, proof)
 
     async def _count_attempt(self, name: str, address: str, now: datetime) -> list[int]:
         """Counts before the password is looked at, so that a hundred guesses at once are a hundred guesses."""
@@ -132,6 +142,14 @@ class Accounts:
         if not attempt:
             raise Refused(TOO_MANY_ATTEMPTS)
         return attempt
+
+    async def count_enrolment(self, address: str, now: datetime) -> list[int]:
+        """Counts a code that is tried. Raises Refused TOO_MANY_ATTEMPTS."""
+        return await self._count_attempt(f"enrolment from {network(address)}", address, now)
+
+    @staticmethod
+    async def forget_attempt(connection: AsyncConnection, attempt: list[int]) -> None:
+        await connection.execute(_FORGET, {"attempt": attempt, "key": b""})
 
     async def _check_password(self, name: str, password: str, address: str, now: datetime) -> RowMapping:
         async with self.database.engine.connect() as connection:
@@ -143,10 +161,10 @@ class Accounts:
             raise Refused(LOGIN_FAILED)
         return found
 
-    async def _open(self, user_id: str, device: DeviceFacts, address: str, now: datetime) -> Session:
+    async def _open(self, user_id: str, device: DeviceFacts, address: str, now: datetime, proof: Proof | None) -> Session:
         family = str(uuid.uuid4())
         async with self.database.engine.begin() as connection:
-            await _register(connection, user_id, device, now)
+            self._prove(await register(connection, user_id, device, now), proof, None, now)
             await connection.execute(
                 _FAMILY, {"id": family, "user": user_id, "device": device.id, "now": now, "end": now + REFRESH_LIFETIME}
             )
@@ -154,18 +172,29 @@ class Accounts:
             await audit(connection, now, Audit.LOGIN, user_id=user_id, device_id=device.id, detail={"address": address})
             return await self._session(connection, Whose(user_id, device.id, family), refresh, now)
 
-    async def refresh(self, token: str, now: datetime) -> Session:
-        """A new session for a refresh token. Raises Refused: REFRESH_INVALID, REFRESH_REUSED."""
+    def _prove(self, thumbprint: str | None, proof: Proof | None, token: str | None, now: datetime) -> None:
+        """Raises Refused unless a device that has a key has signed with it."""
+        if thumbprint is None:
+            if self.keys_required:
+                raise Refused(DEVICE_NOT_ENROLLED)
+        elif self.proofs.thumbprint(proof, token, now) != thumbprint:
+            raise Refused(DEVICE_OTHER_KEY)
+
+    async def refresh(self, token: str, now: datetime, proof: Proof | None = None) -> Session:
+        """A new session for a refresh token. Raises Refused: REFRESH_INVALID, REFRESH_REUSED, DEVICE_REVOKED, DEVICE_PROOF_…"""
         async with self.database.engine.begin() as connection:
-            outcome = await self._rotate(connection, _digest(token), now)
+            outcome = await self._rotate(connection, _digest(token), now, proof)
         if isinstance(outcome, Problem):
             raise Refused(outcome)
         return outcome
 
-    async def _rotate(self, connection: AsyncConnection, digest: bytes, now: datetime) -> Session | Problem:
+    async def _rotate(self, connection: AsyncConnection, digest: bytes, now: datetime, proof: Proof | None) -> Session | Problem:
         found = (await connection.execute(_LOCK_FAMILY, {"hash": digest})).mappings().first()
+        if found is not None and found["revoked"]:
+            return DEVICE_REVOKED
         if found is None or found["ended"] or found["expires_at"] <= now:
             return REFRESH_INVALID
+        self._prove(found["thumbprint"], proof, None, now)
         used = (await connection.execute(_USE, {"hash": digest})).mappings().one()
         if used["used_at"] and not _may_retry(used, now):
             await _end_family(connection, found["family_id"], "REUSE", now)
@@ -187,21 +216,39 @@ class Accounts:
             await audit(connection, now, Audit.LOGOUT, user_id=claims.user_id, device_id=claims.device_id)
         return True
 
-    async def authenticate(self, token: str, now: datetime) -> Authenticated:
-        """Who stands behind an access token. Raises Refused: TOKEN_EXPIRED, TOKEN_INVALID, SESSION_ENDED."""
+    async def authenticate(self, token: str, now: datetime, proof: Proof | None = None, *, proven: bool = False) -> Authenticated:
+        """Who stands behind an access token; `proven` for a connection that has shown its key before.
+
+        Raises Refused: TOKEN_EXPIRED, TOKEN_INVALID, SESSION_ENDED, DEVICE_REVOKED, or a code that begins with DEVICE_PROOF_.
+        """
         kept = self.known.get(token)
-        if kept and kept[0] > now.timestamp() and kept[1].expires_at > now.timestamp():
-            return kept[1]
+        fresh = kept and kept[0] > now.timestamp() and kept[1].expires_at > now.timestamp()
+        who = kept[1] if kept and fresh else await self._identify(token, now)
+        if not proven:
+            self._prove(who.thumbprint, proof, token, now)
+        return who
+
+    async def _identify(self, token: str, now: datetime) -> Authenticated:
         claims = verify(self.keys, token, now)
         async with self.database.engine.connect() as connection:
             found = (await connection.execute(_WHO, {"family": claims.family_id, "now": now})).mappings().first()
-            if found is None or found["user_id"] != claims.user_id:
+            if found is not None and found["device_revoked"]:
+                raise Refused(DEVICE_REVOKED)
+            if found is None or not found["good"] or found["user_id"] != claims.user_id:
                 raise Refused(SESSION_ENDED)
             actor = await _actor(connection, found)
-        return self._keep(token, Authenticated(actor, claims.expires_at), now)
+        changes_at = found["changes_at"].timestamp() if found["changes_at"] else None
+        who = Authenticated(actor, claims.expires_at, found["thumbprint"], found["clock_offset_ms"] or 0, changes_at)
+        return self._keep(token, who, now)
+
+    def forget(self, user_id: str | None) -> None:
+        """Asks again about this person at the next request, or about everybody."""
+        for token, (_, who) in list(self.known.items()):
+            if user_id in (None, who.actor.user_id):
+                del self.known[token]
 
     def _keep(self, token: str, who: Authenticated, now: datetime) -> Authenticated:
-        self.known[token] = (now.timestamp() + CACHE_SECONDS, who)
+        self.known[token] = (min(now.timestamp() + CACHE_SECONDS, who.changes_at or float("inf")), who)
         self.known.move_to_end(token)
         if len(self.known) > CACHE_TOKENS:
             self.known.popitem(last=False)
@@ -291,7 +338,8 @@ def network(address: str) -> str:
     return str(ipaddress.ip_network(f"{parsed}/64", strict=False)) if parsed.version == 6 else str(parsed)
 
 
-async def _register(connection: AsyncConnection, user_id: str, device: DeviceFacts, now: datetime) -> None:
+async def register(connection: AsyncConnection, user_id: str, device: DeviceFacts, now: datetime) -> str | None:
+    """Keeps what a device says of itself; the thumbprint of its key. Raises Refused: DEVICE_TAKEN, DEVICE_REVOKED."""
     offset = int((now - device.clock_at).total_seconds() * 1000) if device.clock_at else None
     facts = {"name": device.name, "platform": device.platform, "version": device.client_version}
     cleaned = {key: value[:200].replace("\0", "") for key, value in facts.items()}
@@ -301,6 +349,8 @@ async def _register(connection: AsyncConnection, user_id: str, device: DeviceFac
         raise Refused(DEVICE_TAKEN)
     if found["revoked_at"]:
         raise Refused(DEVICE_REVOKED)
+    thumbprint: str | None = found["thumbprint"]
+    return thumbprint
 
 
 def _may_retry(used: RowMapping, now: datetime) -> bool:
@@ -341,18 +391,19 @@ _COUNT = text("SELECT key, count(*) FROM login_failure WHERE key = ANY(:keys) AN
 _ATTEMPT = text("INSERT INTO login_failure (key, at) SELECT unnest(CAST(:keys AS bytea[])), :now RETURNING id")
 _FORGET = text("DELETE FROM login_failure WHERE id = ANY(:attempt) OR key = :key")
 _REGISTER = text(
-    """INSERT INTO device AS d (id, user_id, name, platform, client_version, clock_offset_ms, last_seen_at)
-    VALUES (:id, :user, :name, :platform, :version, :offset, :now)
-    ON CONFLICT (id) DO UPDATE SET (name, platform, client_version, clock_offset_ms, last_seen_at) =
-      (SELECT n.name, n.platform, n.client_version, coalesce(n.clock_offset_ms, d.clock_offset_ms), n.last_seen_at
-       FROM (SELECT excluded.*) n)
-    RETURNING user_id::text, revoked_at"""
+    """INSERT INTO device AS d (id, user_id, name, platform, client_version, clock_offset_ms, clock_measured_at, last_seen_at)
+    VALUES (:id, :user, :name, :platform, :version, :offset,
+      CASE WHEN CAST(:offset AS bigint) IS NOT NULL THEN CAST(:now AS timestamptz) END, :now)
+    ON CONFLICT (id) DO UPDATE SET (name, platform, client_version, clock_offset_ms, clock_measured_at, last_seen_at) =
+      (SELECT n.name, n.platform, n.client_version, coalesce(n.clock_offset_ms, d.clock_offset_ms),
+        coalesce(n.clock_measured_at, d.clock_measured_at), n.last_seen_at FROM (SELECT excluded.*) n)
+    RETURNING user_id::text, revoked_at, thumbprint"""
 )
 _FAMILY = text("INSERT INTO auth_family (id, user_id, device_id, started_at, expires_at) VALUES (:id, :user, :device, :now, :end)")
 _REFRESH = text("INSERT INTO refresh_token (hash, family_id, issued_at) VALUES (:hash, :family, :now)")
 _LOCK_FAMILY = text(
-    """SELECT f.id::text AS family_id, f.user_id::text, f.device_id, f.expires_at,
-      f.revoked_at IS NOT NULL OR NOT u.active OR d.revoked_at IS NOT NULL AS ended
+    """SELECT f.id::text AS family_id, f.user_id::text, f.device_id, f.expires_at, d.thumbprint, d.revoked_at IS NOT NULL AS revoked,
+      f.revoked_at IS NOT NULL OR NOT u.active AS ended
     FROM refresh_token t JOIN auth_family f ON f.id = t.family_id
     JOIN user_account u ON u.id = f.user_id JOIN device d ON d.id = f.device_id
     WHERE t.hash = :hash FOR UPDATE OF f"""
@@ -368,11 +419,14 @@ _SPEND = text(
 _PROLONG = text("UPDATE auth_family SET expires_at = :end WHERE id = :id")
 _END = text("UPDATE auth_family SET revoked_at = :now, revoked_for = :reason WHERE id = :id AND revoked_at IS NULL")
 _WHO = text(
-    """SELECT u.id::text AS user_id, u.username, u.role, f.device_id,
+    """SELECT u.id::text AS user_id, u.username, u.role, f.device_id, d.thumbprint, d.clock_offset_ms,
+      d.revoked_at IS NOT NULL AS device_revoked, f.revoked_at IS NULL AND f.expires_at > :now AND u.active AS good,
+      (SELECT min(turn) FROM user_grant g, LATERAL (VALUES (g.valid_from), (g.valid_to)) AS v(turn)
+        WHERE g.user_id = u.id AND turn > :now) AS changes_at,
       coalesce((SELECT array_agg(g.scope ORDER BY g.scope) FROM user_grant g
         WHERE g.user_id = u.id AND g.valid_from <= :now AND (g.valid_to IS NULL OR g.valid_to > :now)), '{}') AS scopes
     FROM auth_family f JOIN user_account u ON u.id = f.user_id JOIN device d ON d.id = f.device_id
-    WHERE f.id = :family AND f.revoked_at IS NULL AND f.expires_at > :now AND u.active AND d.revoked_at IS NULL"""
+    WHERE f.id = :family"""
 )
 _ACCOUNT = text(
     """SELECT u.username, u.role, u.display_name,

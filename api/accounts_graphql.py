@@ -53,11 +53,12 @@ async def me(info: ContextInfo) -> User:
 
 async def login(info: ContextInfo, username: str, password: str, device: DeviceInput) -> Session:
     context = info.context
-    return _session(await context.accounts.login(username, password, _facts(device), context.address, context.now))
+    found = await context.accounts.login(username, password, facts(device), context.address, context.now, context.proof)
+    return _session(found)
 
 
 async def refresh(info: ContextInfo, refresh_token: str) -> Session:
-    return _session(await info.context.accounts.refresh(refresh_token, info.context.now))
+    return _session(await info.context.accounts.refresh(refresh_token, info.context.now, info.context.proof))
 
 
 async def logout(info: ContextInfo) -> bool:
@@ -77,17 +78,21 @@ class AccountMutation:
     logout: bool = strawberry.mutation(resolver=logout, description="Ends this session on every node.")
 
 
-def _facts(device: DeviceInput) -> accounts.DeviceFacts:
-    return accounts.DeviceFacts(device.id, device.name or "", device.platform or "", device.client_version or "", _moment(device.clock_at))
+def facts(device: DeviceInput) -> accounts.DeviceFacts:
+    """What a device says of itself. Raises Refused DATE_INVALID."""
+    return accounts.DeviceFacts(
+        device.id, device.name or "", device.platform or "", device.client_version or "", moment(device.clock_at, "clockAt")
+    )
 
 
-def _moment(text: str | None) -> datetime | None:
+def moment(text: str | None, name: str) -> datetime | None:
+    """Raises Refused DATE_INVALID for a time without its offset."""
     try:
         at = datetime.fromisoformat(text) if text else None
     except ValueError:
         at = None
     if text and (at is None or at.tzinfo is None):
-        raise Refused(Problem("DATE_INVALID", "clockAt must be a time with its offset, ISO 8601.", "clockAt"))
+        raise Refused(Problem("DATE_INVALID", f"{name} must be a time with its offset, ISO 8601.", name))
     return at
 
 

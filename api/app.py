@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
@@ -19,6 +20,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
 from api.accounts import Accounts
+from api.contacts import Contacts, measured
 from api.context import RequestContext
 from api.database import Database
 from api.documents import Documents
@@ -29,6 +31,7 @@ from api.limits import Limits
 from api.metrics import Metrics, metrics
 from api.parts import feed, files
 from api.pressure import Pressure
+from api.proofs import Proof
 from api.settings import ROOT, Settings
 from api.surface import MUTATIONS, QUERIES
 from api.tiles import routes as tile_routes
@@ -86,7 +89,7 @@ def build(
         lifespan=lifespan(parts),
     )
     app.state.settings, app.state.database, app.state.accounts = settings, database, accounts
-    app.state.metrics, app.state.sockets = figures, sockets.sockets
+    app.state.metrics, app.state.sockets, app.state.contacts = figures, sockets.sockets, Contacts(database)
     return app
 
 
@@ -97,6 +100,7 @@ def lifespan(parts: Sequence[Part]) -> Callable[[Starlette], AbstractAsyncContex
         async with AsyncExitStack() as stack:
             await app.state.database.open()
             stack.push_async_callback(app.state.database.close)
+            await stack.enter_async_context(app.state.contacts.running())
             for part in parts:
                 await stack.enter_async_context(part(app))
             stack.push_async_callback(app.state.sockets.close)
@@ -130,26 +134,39 @@ class Contexts:
         self.settings = settings
 
     async def of_request(self, request: Request) -> RequestContext:
-        return await self._of(request, bearer(request.headers.get("authorization")))
-
-    async def of_socket(self, socket: WebSocket, token: str | None) -> RequestContext:
-        return await self._of(socket, token)
-
-    async def _of(self, connection: HTTPConnection, token: str | None) -> RequestContext:
-        address = connection.client.host if connection.client else ""
-        context = RequestContext(None, self.database, self.settings, self.accounts, datetime.now(UTC), address, token)
-        context.hub = getattr(connection.app.state, "hub", None)
-        if token:
-            await self._identify(context, token)
+        proof = Proof(request.headers.get("dpop"), request.method, request.url.path)
+        context = self._context(request, bearer(request.headers.get("authorization")), proof)
+        await self._identify(context)
+        if context.actor and context.actor.device_id and context.contacts:
+            offset = measured(request.headers.get("x-device-clock"), int(request.scope.get("arrived", context.now.timestamp()) * 1000))
+            context.offset_ms = context.offset_ms if offset is None else offset
+            context.contacts.seen(context.actor.device_id, context.now, offset)
         return context
 
-    async def _identify(self, context: RequestContext, token: str) -> None:
+    async def of_socket(self, socket: WebSocket, token: str | None, proof: str | None, *, proven: bool = False) -> RequestContext:
+        """`proven`: this socket has shown its device's key before."""
+        context = self._context(socket, token, Proof(proof, "GET", socket.url.path))
+        await self._identify(context, proven=proven)
+        return context
+
+    def _context(self, connection: HTTPConnection, token: str | None, proof: Proof) -> RequestContext:
+        address = connection.client.host if connection.client else ""
+        context = RequestContext(None, self.database, self.settings, self.accounts, datetime.now(UTC), address, token, proof=proof)
+        context.hub = getattr(connection.app.state, "hub", None)
+        context.contacts = connection.app.state.contacts
+        return context
+
+    async def _identify(self, context: RequestContext, *, proven: bool = False) -> None:
         """A bad token is no error yet: refresh and login are asked with one."""
+        if not context.token:
+            return
         try:
-            who = await self.accounts.authenticate(token, context.now)
-            context.actor, context.expires_at = who.actor, who.expires_at
+            who = await self.accounts.authenticate(context.token, context.now, context.proof, proven=proven)
         except Refused as refused:
             context.refusal = refused.problems[0]
+            return
+        context.actor, context.expires_at, context.offset_ms = who.actor, who.expires_at, who.offset_ms
+        context.changes_at = who.changes_at
 
 
 class SafeHeaders:
@@ -159,6 +176,7 @@ class SafeHeaders:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        scope["arrived"] = time.time()  # before the body, which may take its time: clocks are compared by it
         await self.app(scope, receive, _with_headers(send) if scope["type"] == "http" else send)
 
 

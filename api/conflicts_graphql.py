@@ -20,7 +20,6 @@ from schema.records.sync_conflict import OUTCOME, RESOLUTION
 from schema.registry import load
 from schema.values import canonical
 from sync import inbox
-from sync.moment import Moment
 from sync.resolve import Take, resolve
 
 ContextInfo = Info[RequestContext, None]
@@ -97,7 +96,7 @@ async def resolve_conflict(info: ContextInfo, id: strawberry.ID, take: Take, val
     context = info.context
     actor = context.signed_in()
     async with context.database.engine.begin() as connection:
-        await resolve(connection, actor, _id(id), take, _plain(value), moment=Moment(context.now), registry=load())
+        await resolve(connection, actor, _id(id), take, _plain(value), moment=context.moment, registry=load())
     return True
 
 

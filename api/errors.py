@@ -67,7 +67,8 @@ def _place(error: GraphQLError) -> dict[str, Any]:
 
 def _extensions(problems: tuple[Problem, ...]) -> dict[str, Any]:
     listed = [{"code": problem.code, "message": problem.message, "field": problem.field} for problem in problems]
-    return {"code": problems[0].code, "field": problems[0].field, "problems": listed}
+    wipe = {"wipe": True} if problems[0].code == "DEVICE_REVOKED" else {}
+    return {"code": problems[0].code, "field": problems[0].field, "problems": listed, **wipe}
 
 
 def log_bug(cause: BaseException) -> str:

@@ -75,6 +75,11 @@ def heads() -> list[str]:
     return ScriptDirectory(str(FOLDER)).get_heads()
 
 
+def revisions() -> list[str]:
+    """All migrations that this program knows."""
+    return [script.revision for script in ScriptDirectory(str(FOLDER)).walk_revisions()]
+
+
 def full_metadata() -> MetaData:
     """Every table of the project: the modules of schema/ that declare them, imported."""
     for module in pkgutil.walk_packages(schema.__path__, "schema."):

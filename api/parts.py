@@ -7,7 +7,7 @@ import contextlib
 import logging
 import random
 from collections.abc import AsyncIterator, Coroutine
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any
 
@@ -16,6 +16,7 @@ from obstore.exceptions import BaseError
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.applications import Starlette
 
+from api import access
 from schema.registry import load
 from sync.audit import Chainer
 from sync.feed import Lag, Stamper, read_lag
@@ -52,7 +53,14 @@ async def feed(app: Starlette) -> AsyncIterator[None]:
     metrics.observe("zhijian_feed_leading", "1 on the node that stamps", lambda: float(stamper.leading))
     chainer = Chainer(app.state.database.connect, app.state.settings.audit_digest)
     metrics.observe("zhijian_audit_chained", "Entries of the audit that this node has chained", lambda: float(chainer.chained))
-    async with _running(stamper.run()), _running(hub.run()), _running(_adopt_for_ever(app)), _running(watch()), _running(chainer.run()):
+    async with (
+        _running(stamper.run()),
+        _running(hub.run()),
+        _running(_adopt_for_ever(app)),
+        _running(watch()),
+        _running(chainer.run()),
+        _running(access.watch(app)),
+    ):
         yield
 
 

@@ -127,6 +127,8 @@ def _environment(settings: Settings) -> dict[str, str]:
         "ZHIJIAN_EVIDENCE_URL": settings.evidence_url or "",
         "ZHIJIAN_EVIDENCE_BYTES": str(settings.evidence_bytes),
         "ZHIJIAN_PRODUCTION": "1" if settings.production else "0",
+        "ZHIJIAN_DEVICE_KEYS": "1" if settings.device_keys else "0",
+        "ZHIJIAN_OLDEST_CLIENT": settings.oldest_client,
         "HOST": settings.host,
         "PORT": str(settings.port),
         "DATA": str(settings.data),

@@ -28,11 +28,14 @@ class Settings:
     evidence_bytes: int = 2 * 1024**3  # the largest file that is taken: an hour of video
     production: bool = False
     audit_digest: str = "sha256"  # or sm3
+    device_keys: bool = False  # only devices that are enrolled with a key may sign in
+    oldest_client: str = ""  # version below which clients are told to update; "": any
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Settings:
         """Settings from ZHIJIAN_DATABASE_URL, ZHIJIAN_READ_DATABASE_URL, ZHIJIAN_PRODUCTION, ZHIJIAN_EVIDENCE_URL, ZHIJIAN_EVIDENCE_BYTES,
-        ZHIJIAN_AUDIT_DIGEST, HOST, PORT and DATA. The S3 client reads its endpoint and keys from AWS_… by itself.
+        ZHIJIAN_AUDIT_DIGEST, ZHIJIAN_DEVICE_KEYS, ZHIJIAN_OLDEST_CLIENT, HOST, PORT and DATA. The S3 client reads its
+        endpoint and keys from AWS_… by itself.
 
         An empty variable counts as unset. Raises ValueError, naming the variable, for what can't be meant.
         """
@@ -47,6 +50,8 @@ class Settings:
             evidence_bytes=_bytes(given.get("ZHIJIAN_EVIDENCE_BYTES", str(cls.evidence_bytes))),
             production=_truth("ZHIJIAN_PRODUCTION", given.get("ZHIJIAN_PRODUCTION", "0")),
             audit_digest=_one_of("ZHIJIAN_AUDIT_DIGEST", given.get("ZHIJIAN_AUDIT_DIGEST", cls.audit_digest), DIGESTS),
+            device_keys=_truth("ZHIJIAN_DEVICE_KEYS", given.get("ZHIJIAN_DEVICE_KEYS", "0")),
+            oldest_client=given.get("ZHIJIAN_OLDEST_CLIENT", cls.oldest_client),
         )
 
     @property

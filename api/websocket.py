@@ -7,10 +7,10 @@ take that as the end of the stream. The socket closes instead, with a code after
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable
 from contextlib import suppress
 from datetime import datetime
-from typing import Any
+from typing import Any, Protocol
 
 import orjson
 from graphql import ExecutionResult, OperationType
@@ -28,7 +28,12 @@ from schema.problems import Refused
 PROTOCOL = "graphql-transport-ws"
 RECHECK_SECONDS = 30.0  # how soon a log-out or a revoked device reaches an open socket
 SEND_SECONDS = 20.0  # a peer that takes nothing for so long is gone
-MakeContext = Callable[[WebSocket, str | None], Awaitable[RequestContext]]
+
+
+class MakeContext(Protocol):
+    """Says who asks; `proven` for a socket that has shown its device's key before."""
+
+    def __call__(self, socket: WebSocket, token: str | None, proof: str | None, *, proven: bool = False) -> Awaitable[RequestContext]: ...
 
 
 class Closed(Exception):  # noqa: N818 - how a conversation ends
@@ -45,6 +50,12 @@ class Sockets:
 
     def __init__(self) -> None:
         self.open: set[Conversation] = set()
+
+    def doubt(self, user_id: str | None) -> None:
+        """Looks again at once who this person is and what they may see; None: everybody."""
+        for conversation in self.open:
+            if conversation.context and conversation.context.actor and user_id in (None, conversation.context.actor.user_id):
+                conversation.doubted.set()
 
     async def close(self) -> None:
         await asyncio.gather(*(conversation.leave(1012, "Service Restart") for conversation in list(self.open)))
@@ -97,6 +108,7 @@ class Conversation:
         self.operations: dict[str, asyncio.Task[None]] = {}
         self.watch: asyncio.Task[None] | None = None
         self.sending = asyncio.Lock()
+        self.doubted = asyncio.Event()
 
     async def run(self) -> None:
         self.watch = asyncio.create_task(self._guard(self._await_init()))
@@ -175,15 +187,16 @@ class Conversation:
         if self.watch:
             self.watch.cancel()  # from here on it is we who take our time
         token = bearer(payload.get("authorization") or payload.get("Authorization"))
-        self.context = await self._identify(token)
+        proof = payload.get("dpop") or payload.get("DPoP")
+        self.context = await self._identify(token, proof if isinstance(proof, str) else None)
         self._watch_identity(token)
         await self._send({"type": "connection_ack"})
 
-    async def _identify(self, token: str | None) -> RequestContext:
+    async def _identify(self, token: str | None, proof: str | None = None, *, proven: bool = False) -> RequestContext:
         """4403 and not 4401 without a valid token: after 4401 graphql-ws gives up, after 4403 it comes back with a new token."""
-        context = await self.endpoint.make_context(self.socket, token)
+        context = await self.endpoint.make_context(self.socket, token, proof, proven=proven)
         if context.actor is None:
-            raise Closed(4403, "Forbidden")
+            raise Closed(4403, context.refusal.code if context.refusal else "Forbidden")
         return context
 
     def _watch_identity(self, token: str | None) -> None:
@@ -193,9 +206,26 @@ class Conversation:
 
     async def _recheck(self, token: str | None) -> None:
         while self.context:
-            left = self.context.expires_at - datetime.now(self.context.now.tzinfo).timestamp()
-            await asyncio.sleep(max(0.0, min(left, RECHECK_SECONDS)))
-            self.context = await self._identify(token)
+            await self._until_doubtful(self.context)
+            self._change_to(self.context, await self._identify(token, proven=True))
+
+    async def _until_doubtful(self, context: RequestContext) -> None:
+        """Until the token ends, a grant begins or ends, somebody says that something changed, or a while has passed."""
+        turns = [turn for turn in (context.expires_at, context.changes_at) if turn is not None]
+        left = min(turns) - datetime.now(context.now.tzinfo).timestamp()
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self.doubted.wait(), max(0.0, min(left, RECHECK_SECONDS)))
+        self.doubted.clear()
+
+    def _change_to(self, before: RequestContext, context: RequestContext) -> None:
+        """Open wake subscriptions follow the person's scopes."""
+        assert before.actor is not None  # only identified people get so far
+        assert context.actor is not None
+        context.listening = before.listening
+        if set(before.actor.scopes) != set(context.actor.scopes):
+            for subscription in context.listening:
+                subscription.move(context.actor.scopes)
+        self.context = context
 
     def _subscribe(self, frame: dict[str, Any]) -> None:
         if self.context is None:

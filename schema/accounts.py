@@ -37,6 +37,8 @@ user_grant = sa.Table(
     sa.Column("scope", sa.Text, nullable=False, comment="Area code, 000000 for the country, enterprise:ID or site:ID"),
     sa.Column("valid_from", _moment(), nullable=False, server_default=sa.func.now()),
     sa.Column("valid_to", _moment(), comment="First moment without it; null: no end"),
+    sa.Column("granted_by", _uuid(), comment="Null: with the account"),
+    sa.CheckConstraint("valid_to >= valid_from", name="ck_user_grant_period"),
     sa.Index("ix_user_grant_user_id", "user_id"),
 )
 
@@ -48,10 +50,33 @@ device = sa.Table(
     sa.Column("name", sa.Text, nullable=False, server_default=""),
     sa.Column("platform", sa.Text, nullable=False, server_default=""),
     sa.Column("client_version", sa.Text, nullable=False, server_default=""),
-    sa.Column("clock_offset_ms", sa.BigInteger, comment="Server's clock minus the device's at log-in"),
+    sa.Column("clock_offset_ms", sa.BigInteger, comment="Server's clock minus the device's, at the last contact that told it"),
+    sa.Column("clock_measured_at", _moment()),
+    sa.Column("thumbprint", sa.Text, comment="RFC 7638, of the key that signs its requests; null: not enrolled"),
+    sa.Column("enrolled_at", _moment()),
+    sa.Column("enrolled_by", _uuid(), comment="Who issued the code"),
+    sa.Column("offline_bytes", sa.BigInteger, comment="Size of what it holds, as it says"),
+    sa.Column("unsent", sa.Integer, comment="Documents not sent yet, as it said at reported_at"),
+    sa.Column("reported_at", _moment()),
+    sa.Column("held_pos", sa.BigInteger, comment="Head of the feed when a pull last reached its end"),
+    sa.Column("held_at", _moment()),
     sa.Column("last_seen_at", _moment(), nullable=False, server_default=sa.func.now()),
     sa.Column("revoked_at", _moment()),
+    sa.Column("revoked_by", _uuid()),
+    sa.Column("revoked_for", sa.Text, comment="The reason, in words"),
+    sa.Column("wiped_at", _moment(), comment="When it said that it had wiped itself"),
     sa.Index("ix_device_user_id", "user_id"),
+)
+
+device_code = sa.Table(
+    "device_code",
+    metadata,
+    sa.Column("hash", sa.LargeBinary, primary_key=True, comment="SHA-256; the code itself is kept nowhere"),
+    sa.Column("user_id", _uuid(), sa.ForeignKey("user_account.id", ondelete="CASCADE"), nullable=False),
+    sa.Column("issued_by", _uuid(), nullable=False),
+    sa.Column("expires_at", _moment(), nullable=False),
+    sa.Column("used_at", _moment()),
+    comment="One-time codes with which a device registers its key",
 )
 
 auth_family = sa.Table(

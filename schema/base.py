@@ -112,6 +112,7 @@ class Record:
     plural: str = ""  # GraphQL list query; default: name + s
     arbiters: frozenset[Role] = frozenset({Role.SUPERVISOR})  # who sees its conflicts in the inbox
     frozen_when: tuple[str, frozenset[str]] | None = None  # (column, states) in which FROZEN columns can't change
+    numbered: str = ""  # TEXT column whose numbers come from blocks reserved for the device (sync/numbers.py)
     place: str = ""  # POSITION column that puts it on the map
     issued_when: tuple[str, frozenset[str]] | None = None  # (column, states) that make it a document; adds `issued_at`
 
@@ -136,7 +137,6 @@ class Record:
 
     @cached_property
     def evidence(self) -> tuple[str, ...]:
-        """The columns that name files."""
         return tuple(column.name for column in self.columns if column.evidence)
 
     def may(self, role: Role, verb: Verb) -> bool:

@@ -68,6 +68,8 @@ sync_head = sa.Table(
     sa.Column("id", sa.SmallInteger, primary_key=True, autoincrement=False, server_default=sa.text("1")),
     sa.Column("epoch", sa.Text, nullable=False),
     sa.Column("pos", sa.BigInteger, nullable=False),
+    sa.Column("home", sa.Text, comment="Where the epoch began: cluster/timeline/database/table; null: not settled yet"),
+    sa.Column("revision_floor", sa.Integer, nullable=False, server_default=sa.text("0"), comment="Revisions of this epoch are above it"),
     sa.CheckConstraint("id = 1", name="ck_sync_head_one_row"),
     postgresql_with=_ONE_ROW,
     comment="Lineage of the database and the last position given out",

@@ -16,6 +16,8 @@ from typing import Any
 
 import asyncpg
 
+from sync.lineage import ensure_lineage
+
 Connect = Callable[[], Awaitable[Any]]
 
 PENDING_CHANNEL = "zhijian_pending"
@@ -107,8 +109,8 @@ async def read_lag(connection: Any) -> Lag:
 
 
 async def ensure_head(connection: Any) -> None:
-    """Begin a lineage in a database that has none."""
-    await connection.execute("INSERT INTO sync_head (id, epoch, pos) VALUES (1, gen_random_uuid()::text, 0) ON CONFLICT DO NOTHING")
+    """Begin a lineage in a database that has none, or another one where the database has moved or gone back."""
+    await ensure_lineage(connection)
 
 
 async def drain(connection: Any) -> int:

@@ -43,6 +43,14 @@ def json_expression(column: Column) -> str:
     return f"t.{column.name}"
 
 
+FLOOR = sa.text("SELECT revision_floor FROM sync_head")
+
+
+async def revision_floor(connection: AsyncConnection) -> int:
+    """Revisions that are given now are above it; 0 before the first epoch has begun."""
+    return await connection.scalar(FLOOR) or 0
+
+
 SHADOWS = sa.text(
     "SELECT s.device_id, s.doc_id::text, s.counter, s.revision, CAST(s.document AS text) FROM unnest(CAST(:ids AS uuid[])) AS k(id)"
     " CROSS JOIN unnest(CAST(:devices AS text[])) AS d(id) CROSS JOIN LATERAL (SELECT * FROM sync_shadow AS own"
@@ -109,7 +117,7 @@ def _upsert(record: Record) -> sa.TextClause:
     return sa.text(
         f"INSERT INTO {record.name} AS t ({columns})"
         f" SELECT {columns} FROM json_populate_recordset(CAST(NULL AS {record.name}), CAST(:rows AS json))"
-        f" ORDER BY id ON CONFLICT (id) DO UPDATE SET {changes} WHERE t.revision = EXCLUDED.revision - 1 RETURNING CAST(t.id AS text)"
+        f" ORDER BY id ON CONFLICT (id) DO UPDATE SET {changes} WHERE t.revision < EXCLUDED.revision RETURNING CAST(t.id AS text)"
     )
 
 

@@ -50,6 +50,13 @@ class Subscription:
     def wake(self) -> None:
         self._changed.set()
 
+    def move(self, scopes: Iterable[str]) -> None:
+        """Listens to other scopes from now on, and says so: what they hold has to be pulled."""
+        self._hub.forget(self)
+        self.scopes = frozenset(scopes)
+        self._hub.add(self)
+        self.wake()
+
     def close(self) -> None:
         self._closed = True
         self._hub.forget(self)
@@ -70,10 +77,13 @@ class WakeHub:
     def subscribe(self, scopes: Iterable[str]) -> Subscription:
         """From this call on, changes in any of `scopes` are told."""
         subscription = Subscription(self, frozenset(scopes))
+        self.add(subscription)
+        return subscription
+
+    def add(self, subscription: Subscription) -> None:
         self._everybody.add(subscription)
         for scope in subscription.scopes:
             self._by_scope[scope].add(subscription)
-        return subscription
 
     def forget(self, subscription: Subscription) -> None:
         self._everybody.discard(subscription)

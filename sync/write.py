@@ -19,6 +19,7 @@ from sync.conflicts import Refusal, conflict_rows
 from sync.merge import Edit, contested, field_writes, merge, plan_for, shadow_of
 from sync.moment import Moment
 from sync.normalise import normalise
+from sync.numbers import claim
 from sync.rows import BUSY, OUTSIDE, TWICE, UNSEEN, Row, Sent, change_row, orphan_row, prepare, revision_of, shadow_row
 from sync.scoping import Sources, cascade, sources
 from sync.shadow import rebased
@@ -42,8 +43,9 @@ async def apply(
         if row.known_id:
             firsts.setdefault(row.id, row)
     waiting = list(firsts.values())
+    floor = await store.revision_floor(connection)
     for _ in range(_ROUNDS):
-        waiting = await _round(connection, actor, record, waiting, moment, registry)
+        waiting = await _round(connection, actor, record, waiting, moment, registry, floor)
         if not waiting:
             break
     for row in waiting:
@@ -71,7 +73,7 @@ def _said(row: Row) -> bool:
 
 
 async def _round(
-    connection: AsyncConnection, actor: Actor, record: Record, rows: list[Row], moment: Moment, registry: Registry
+    connection: AsyncConnection, actor: Actor, record: Record, rows: list[Row], moment: Moment, registry: Registry, floor: int
 ) -> list[Row]:
     """One pass over the rows that wait; returns those that met a concurrent insert."""
     if not rows:
@@ -81,7 +83,8 @@ async def _round(
     found = await sources(connection, record, registry, [row.after for row in rows if row.after and _scope_changed(record, row)])
     promised = await evidence.promise(connection, record, rows)
     for row in rows:
-        _settle(actor, record, row, found, promised, moment)
+        _settle(actor, record, row, found, promised, moment, floor)
+    await claim(connection, actor, record, rows, moment)
     written = [row for row in rows if row.changed]
     stored = await _store(connection, record, written)
     again = [row for row in written if row.id not in stored]
@@ -155,7 +158,7 @@ def _scope_changed(record: Record, row: Row) -> bool:
     return row.before is None or not names.isdisjoint(row.changed)
 
 
-def _settle(actor: Actor, record: Record, row: Row, found: Sources, promised: frozenset[str], moment: Moment) -> None:
+def _settle(actor: Actor, record: Record, row: Row, found: Sources, promised: frozenset[str], moment: Moment, floor: int) -> None:
     """Scopes, server-owned columns and the record's rules for a row that the merge changed; refuses it if one says no."""
     if not row.changed or row.after is None:
         return
@@ -166,7 +169,7 @@ def _settle(actor: Actor, record: Record, row: Row, found: Sources, promised: fr
     if problems:
         row.refuse(*problems)
         return
-    after["revision"] = revision_of(row.before) + 1
+    after["revision"] = max(revision_of(row.before), floor) + 1
     after["stamp"] = row.edit.mine.get("stamp")
     after["created_at"] = row.before["created_at"] if row.before else moment.text
     after["updated_at"] = moment.text

@@ -16,9 +16,11 @@ from strawberry.schema.schema import StrawberryGraphQLCoreExecutionContext
 
 from api.graphql.names import camel
 from api.graphql.select import OrderKey, Parameters, Reader, beyond, columns, condition, cursor, order_by, readable, selected
+from api.read_pool import Behind
 from schema.actor import Actor
 from schema.base import Document, Record
 from schema.registry import Registry
+from sync.lineage import renew_behind
 from sync.pull import PageSource, plan_page
 from sync.token import TokenState
 
@@ -148,26 +150,45 @@ class Pull(Plan):
     limit: int
     seal: Callable[[TokenState], str]
     scopes: Sequence[str] = field(default=())
+    at_head: Callable[[int], None] = field(default=lambda pos: None)  # hears of the head when the page is the last one
 
     async def complete(self, executor: Any, object_type: GraphQLObjectType, details: Any) -> Any:
         wanted = selected(executor, object_type, details)
         lists = [name for name, sub in wanted.items() if sub[0].node.name.value == "documents"]
-        async with self.pool.acquire() as connection:
-            head = await connection.fetchrow(HEAD_SQL)
-            assert head is not None  # written by the first migration
-            plan = plan_page(self.state, self.scopes, self.limit, head["epoch"], head["pos"])
-            if plan.idle:
-                bodies, token = [EMPTY] * len(lists), plan.state
-            else:
-                parameters, reader, seen = self.start()
-                source = plan.source(self.record.name, first=len(parameters.values) + 1)
-                target = object_type.fields["documents"].type.of_type.of_type.of_type
-                aggregates = [self._documents(executor, reader, target, wanted[name]) for name in lists]
-                row = await connection.fetchrow(self._sql(source, aggregates, seen), *parameters.values, *source.args)
-                assert row is not None  # an aggregate without GROUP BY has one row
-                bodies = [EMPTY if body is None else Fragment(body) for body in row[2:]]
-                token = source.next_state(row[0], row[1])
+        target = object_type.fields["documents"].type.of_type.of_type.of_type if lists else None
+        selections = [(target, wanted[name]) for name in lists]
+        try:
+            bodies, token = await self.pool.read(lambda connection: self._page(connection, executor, selections))
+        except Behind:
+            bodies, token = await self._gone_back(executor, selections)
         return self._answer(executor, object_type, wanted, dict(zip(lists, bodies, strict=True)), self.seal(token))
+
+    async def _page(self, connection: Any, executor: Any, selections: Sequence[tuple[Any, Any]]) -> tuple[list[Fragment], TokenState]:
+        """The page's documents once for each selection, and the checkpoint after it. Raises Behind."""
+        head = await connection.fetchrow(HEAD_SQL)
+        assert head is not None  # written by the first stamper
+        if self.state is not None and self.state.epoch == head["epoch"] and self.state.pos > head["pos"]:
+            raise Behind
+        plan = plan_page(self.state, self.scopes, self.limit, head["epoch"], head["pos"])
+        if plan.idle:
+            self.at_head(head["pos"])
+            return [EMPTY] * len(selections), plan.state
+        parameters, reader, seen = self.start()
+        source = plan.source(self.record.name, first=len(parameters.values) + 1)
+        aggregates = [self._documents(executor, reader, target, details) for target, details in selections]
+        row = await connection.fetchrow(self._sql(source, aggregates, seen), *parameters.values, *source.args)
+        assert row is not None  # an aggregate without GROUP BY has one row
+        bodies = [EMPTY if body is None else Fragment(body) for body in row[2:]]
+        if row[1] < self.limit:
+            self.at_head(head["pos"])
+        return bodies, source.next_state(row[0], row[1])
+
+    async def _gone_back(self, executor: Any, selections: Sequence[tuple[Any, Any]]) -> tuple[list[Fragment], TokenState]:
+        """The page from a primary that has not reached what it gave out before: its epoch ends."""
+        assert self.state is not None  # nobody else can be ahead
+        async with self.pool.acquire() as connection:
+            await renew_behind(connection, self.state.epoch, self.state.pos)
+            return await self._page(connection, executor, selections)
 
     def _sql(self, source: PageSource, aggregates: Sequence[tuple[str, str]], seen: str) -> str:
         laterals = "".join(f" CROSS JOIN LATERAL (SELECT {chosen}) u{n}" for n, (chosen, _) in enumerate(aggregates))

@@ -23,7 +23,6 @@ from schema.problems import Problem, Refused
 from schema.registry import Registry
 from schema.values import canonical
 from sync.conflicts import message
-from sync.moment import Moment
 from sync.rows import Row, Sent
 from sync.scoping import adopt
 from sync.token import decode, encode
@@ -109,8 +108,8 @@ class Resolvers:
         key, name = info.context.accounts.keys.checkpoint, self.record.name
         state = decode(checkpoint.token, key, name) if checkpoint else None
         scopes = relevant(actor.scopes, self.record, self.registry)
-        pool = info.context.database.pool
-        return Pull(self.record, actor, self.registry, pool, state, limit, lambda after: encode(after, key, name), scopes)
+        pool, told = info.context.database.pool, _holds(info.context, actor)
+        return Pull(self.record, actor, self.registry, pool, state, limit, lambda after: encode(after, key, name), scopes, told)
 
     async def push(self, info: Info, rows: list[Any]) -> Rows:
         """推送本地修改；回答服务器现状与所发不同的行。"""
@@ -158,8 +157,7 @@ class Resolvers:
         return rows
 
     async def _apply(self, connection: AsyncConnection, info: Info, actor: Actor, sent: Sequence[Sent]) -> list[Row]:
-        moment = Moment(info.context.now)
-        return await apply(connection, actor, self.record, sent, moment=moment, registry=self.registry)
+        return await apply(connection, actor, self.record, sent, moment=info.context.moment, registry=self.registry)
 
 
 class _Primary:
@@ -173,6 +171,16 @@ class _Primary:
             raw = await connection.get_raw_connection()
             driver: Any = raw.driver_connection
             return await driver.fetchval(sql, *values)
+
+
+def _holds(context: RequestContext, actor: Actor) -> Callable[[int], None]:
+    """What to do when a pull has reached the head of the feed."""
+
+    def note(pos: int) -> None:
+        if context.contacts and actor.device_id:
+            context.contacts.holds(actor.device_id, pos, context.now)
+
+    return note
 
 
 def _within(name: str, value: int, most: int) -> None:

@@ -22,10 +22,12 @@ async def wake(info: Info) -> AsyncGenerator[str, None]:
     actor, hub = info.context.signed_in(), info.context.hub
     assert hub is not None  # a socket is served by a running app
     subscription = hub.subscribe(actor.scopes)
+    info.context.listening.append(subscription)
     try:
         async for word in subscription:
             yield word
     finally:
+        info.context.listening.remove(subscription)
         subscription.close()
 
 

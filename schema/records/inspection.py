@@ -56,5 +56,6 @@ RECORD = Record(
     rules=(_two_officers,),
     frozen_when=("state", frozenset({"SIGNED", "VOID"})),
     issued_when=("state", frozenset({"SIGNED"})),
+    numbered="document_number",
     place="location",
 )

@@ -135,8 +135,8 @@ async def test_a_device_belongs_to_one_person_and_can_be_locked(world: World) ->
     assert code(await login(world, "ins", device="a:b")) == "DEVICE_INVALID"
     await world.execute("UPDATE device SET revoked_at = now()")
     assert code(await login(world, "boss", device="tablet")) == "DEVICE_REVOKED"
-    assert code(await refresh(world, opened["refreshToken"])) == "REFRESH_INVALID"
-    assert code(await world.ask(ME, token=opened["accessToken"])) == "SESSION_ENDED"
+    assert code(await refresh(world, opened["refreshToken"])) == "DEVICE_REVOKED"
+    assert code(await world.ask(ME, token=opened["accessToken"])) == "DEVICE_REVOKED"
 
 
 async def test_what_a_device_says_of_itself_is_kept(world: World) -> None:

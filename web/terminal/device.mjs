@@ -18,7 +18,7 @@ export class Device {
     /** `tell(event)` hears of progress and errors. */
     constructor({ url, deviceId, deviceName, folder = '', retryTime = 5_000, clockSkew = 0 }, tell) {
         Object.assign(this, openStorage(folder), { deviceId, retryTime, clockSkew, tell });
-        this.session = new Session(url, { id: deviceId, name: deviceName ?? deviceId, platform: `node ${process.version}`, clientVersion: VERSION });
+        this.session = new Session(url, { id: deviceId, name: deviceName ?? deviceId, platform: `node ${process.version}`, clientVersion: VERSION }, () => this.#now());
         this.socketUrl = url.replace(/^http/, 'ws');
         this.replications = {};
         this.lastError = null;

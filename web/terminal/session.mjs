@@ -6,8 +6,10 @@ const SESSION = 'accessToken refreshToken expiresAt user { id username role area
 export class Offline extends Error {}
 
 export class Session {
-    constructor(url, device) {
+    /** `clock()` is the device's own time in ms; the server measures its offset at each contact. */
+    constructor(url, device, clock = Date.now) {
         this.url = url;
+        this.clock = clock;
         this.device = device;
         this.online = true;
         this.grant = null;
@@ -52,6 +54,7 @@ export class Session {
         if (!this.online) throw new Offline('the terminal is offline');
         const signed = new Request(request, { signal: AbortSignal.timeout(REQUEST_TIMEOUT_MS) });
         signed.headers.set('authorization', await this.authorization());
+        signed.headers.set('x-device-clock', String(Math.round(this.clock())));
         const response = await fetch(signed);
         if (response.status === 401) this.expire();
         return response;
