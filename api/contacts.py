@@ -19,6 +19,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from api.database import Database
 
 FLUSH_SECONDS = 2.0
+TRAVEL_MS = 5000  # what a request may spend on its way: less than this says nothing about a clock that is set by the network
 LARGEST_OFFSET_MS = 10 * 365 * 86_400_000  # a clock further off than ten years says nothing
 
 log = logging.getLogger(__name__)
@@ -87,6 +88,8 @@ def measured(header: str | None, arrived_ms: int) -> int | None:
     if not header or not header.isascii() or not header.isdigit() or len(header) > 15:
         return None
     offset = arrived_ms - int(header)
+    if abs(offset) < TRAVEL_MS:
+        return 0
     return offset if abs(offset) <= LARGEST_OFFSET_MS else None
 
 

@@ -147,5 +147,5 @@ async def test_grants_have_a_name_and_only_those_over_a_person_see_and_end_them(
     assert code(await boss.ask(GRANT, user=user, area="220103", to=past)) == "PERIOD_INVALID"
     assert await root.data(REVOKE, id=made["id"]) == {"revokeGrant": True}
     assert code(await root.ask(REVOKE, id=made["id"])) == "GRANT_UNKNOWN"
-    kinds = "SELECT array_agg(kind || ' ' || area ORDER BY id) FROM audit_entry WHERE kind LIKE 'GRANT%'"
+    kinds = "SELECT array_agg(kind || ' ' || area ORDER BY id) FROM audit_entry WHERE kind IN ('GRANT', 'GRANT_REVOKED')"
     assert await world.scalar(kinds) == ["GRANT 220103", "GRANT_REVOKED 220103"]

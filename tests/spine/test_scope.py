@@ -94,7 +94,7 @@ def _came(value: Any, wanted: str) -> bool:
 def change_of(record: Record, role: Role, document: Document) -> Document:
     """An edit that this role may make, or at least one that is well-formed."""
     for column in record.columns:
-        free = column.kind is Kind.TEXT and column.merge in (Policy.LATEST, Policy.FROZEN)
+        free = column.kind is Kind.TEXT and column.merge in (Policy.LATEST, Policy.FROZEN) and column.name != record.numbered
         if free and all(roles is None or role in roles for roles in (column.writers, column.readers)):
             return {camel(column.name): f"改{new_id()[-12:]}"}
     raise AssertionError(record.name)
