@@ -28,6 +28,9 @@ UNIQUE: Mapping[str, frozenset[str]] = {
 CONTESTS = frozenset({"lost_later_edit", "overwrote_theirs", "manual_review", "record_deleted", "deleted_over_edit", "move_refused"})
 """Conflicts between two; alone nobody can have them, for the fuzzer makes no move that is not allowed."""
 
+RIVALRIES = frozenset({"lost_later_edit", "overwrote_theirs", "manual_review"})
+"""Those in which the server's value is another's."""
+
 REFUSALS = frozenset({"frozen", "not_writable", "delete_refused"})
 REFUSED_ROWS = frozenset({"NOT_IN_SCOPE", "OUT_OF_SCOPE", "CREDIT_CODE_INVALID", "TWO_OFFICERS_REQUIRED"})
 """What a person of the fuzzer may be told; any other code is a fault of ours."""
@@ -182,7 +185,7 @@ def _field_fault(journal: Journal, facts: Facts, doc_id: str, row: Document) -> 
     if column in UNIQUE.get(record, ()):
         if row["mine"] is not None and not _wrote(journal, doc_id, column, device, row["mine"]):
             return f"it never wrote {row['mine']!r}"
-        if row["code"] in CONTESTS and row["theirs"] is not None and _wrote(journal, doc_id, column, device, row["theirs"]):
+        if row["code"] in RIVALRIES and row["theirs"] is not None and _wrote(journal, doc_id, column, device, row["theirs"]):
             return f"it wrote {row['theirs']!r} itself"
     return ""
 
