@@ -57,6 +57,7 @@ class Row:
     after: Document | None = None
     changed: tuple[str, ...] = ()
     shadow: Document | None = None
+    told: Document | None = None  # what the device sent before on the same revision: what was refused of it then was told then
     scopes_before: tuple[str, ...] = ()
     scopes: tuple[str, ...] = ()
     visible: bool = False
