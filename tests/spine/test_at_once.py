@@ -6,28 +6,43 @@ import asyncio
 
 import pytest
 
-from schema.actor import Role
-from tests.spine.spine_world import INSIDE, World, person, sample, sent
+from schema.actor import Actor, Role
+from schema.base import Document
+from tests.spine.spine_world import INSIDE, OUTSIDE, World, person, sample, sent
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
-WAITING = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'enterprise'::regclass"
+WAITING = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+
+
+async def push_twice_at_once(world: World, actor: Actor, made: Document, meeting: str) -> list[list[Document]]:
+    """Both requests have read before either writes to the table `meeting`."""
+    async with world.database.pool.acquire() as holder, holder.transaction():
+        await holder.execute(f"LOCK TABLE {meeting} IN SHARE MODE")
+        pushes = [asyncio.create_task(world.push(actor, "enterprise", (None, made))) for _ in range(2)]
+        async with asyncio.timeout(10):
+            while await holder.fetchval(WAITING) < len(pushes):  # noqa: ASYNC110 - the locks are in the database
+                await asyncio.sleep(0.01)
+    return await asyncio.gather(*pushes)
 
 
 async def test_an_insert_delivered_twice_at_once_is_made_once(world: World) -> None:
     actor = person(Role.INSPECTOR, INSIDE)
     made = sample(world.registry["enterprise"], remark="一次") | {"stamp": f"{actor.device_id}:1:1795334501621"}
-    async with world.database.pool.acquire() as holder, holder.transaction():
-        await holder.execute("LOCK TABLE enterprise IN SHARE MODE")  # both find nothing, then wait to insert
-        pushes = [asyncio.create_task(world.push(actor, "enterprise", (None, made))) for _ in range(2)]
-        async with asyncio.timeout(10):
-            while await holder.fetchval(WAITING) < len(pushes):  # noqa: ASYNC110 - the locks are in the database
-                await asyncio.sleep(0.01)
-    assert await asyncio.gather(*pushes) == [[], []]
+    assert await push_twice_at_once(world, actor, made, "enterprise") == [[], []]
     master = await world.master("enterprise", made["id"])
     changes = await world.rows("SELECT revision, kind FROM sync_change WHERE doc_id = $1::text::uuid", made["id"])
     assert (master["revision"], [tuple(row) for row in changes]) == (1, [(1, "CREATE")])
     assert await world.conflicts(made["id"]) == []
+
+
+async def test_a_refusal_delivered_twice_at_once_is_told_once(world: World) -> None:
+    actor = person(Role.INSPECTOR, INSIDE)
+    made = sample(world.registry["enterprise"], area_code=OUTSIDE) | {"stamp": f"{actor.device_id}:1:1795334501621"}
+    gone = {"id": made["id"], "deleted": True}
+    answers = await push_twice_at_once(world, actor, made, "sync_conflict")
+    assert [[{name: row[name] for name in gone} for row in rows] for rows in answers] == [[gone], [gone]]
+    assert [row["code"] for row in await world.conflicts(made["id"])] == ["OUT_OF_SCOPE"]
 
 
 async def test_a_refused_value_that_comes_again_under_the_next_edit_is_told_once(world: World) -> None:
