@@ -12,7 +12,8 @@ from tests.spine.spine_world import INSIDE, OUTSIDE, World, person, sample, sent
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
-WAITING = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+WAITING = """SELECT count(DISTINCT pid) FROM pg_locks WHERE NOT granted AND pid IN (
+  SELECT l.pid FROM pg_locks l JOIN pg_database d ON d.oid = l.database WHERE d.datname = current_database())"""
 
 
 async def push_twice_at_once(world: World, actor: Actor, made: Document, meeting: str) -> list[list[Document]]:
