@@ -70,26 +70,30 @@ def main(settings: Settings, arguments: list[str]) -> int:
 async def _every(settings: Settings, given: argparse.Namespace, console: Console) -> int:
     url = settings.database_url or ""
     template = await _template(url, console)
-    failed = 0
-    for seed in given.seed:
-        name = f"fuzz_{os.getpid()}_{seed}"
-        folder = Path(tempfile.mkdtemp(prefix="zhijian-fuzz-"))
-        here = replace(settings, database_url=await cluster.create_database(url, name, template), port=free_port(), data=folder)
-        verdict = await run(here, seed, given.steps, given.terminals)
-        failed += bool(verdict.faults)
-        console.print(f"seed {seed}: {verdict.report}", markup=False)
-        if given.keep and verdict.faults:
-            console.print(f"  kept: database {name}, folder {folder}", markup=False)
-            continue
+    try:
+        return 1 if sum([await _one(settings, template, seed, given, console) for seed in given.seed]) else 0
+    finally:
+        await cluster.drop_database(url, template)
+
+
+async def _one(settings: Settings, template: str, seed: int, given: argparse.Namespace, console: Console) -> bool:
+    """Whether the run of one seed failed."""
+    url, name = settings.database_url or "", f"fuzz_{os.getpid()}_{seed}"
+    folder = Path(tempfile.mkdtemp(prefix="zhijian-fuzz-"))
+    here = replace(settings, database_url=await cluster.create_database(url, name, template), port=free_port(), data=folder)
+    verdict = await run(here, seed, given.steps, given.terminals)
+    console.print(f"seed {seed}: {verdict.report}", markup=False)
+    if given.keep and verdict.faults:
+        console.print(f"  kept: database {name}, folder {folder}", markup=False)
+    else:
         await cluster.drop_database(url, name)
         shutil.rmtree(folder, ignore_errors=True)
-    return 1 if failed else 0
+    return bool(verdict.faults)
 
 
 async def _template(url: str, console: Console) -> str:
     """A database of this run's own with the areas, to copy for each seed."""
-    name = "fuzz_template"
-    await cluster.drop_database(url, name)
+    name = f"fuzz_{os.getpid()}_template"
     made = await cluster.create_database(url, name)
     await migrate.upgrade(made)
     await areas.load(made, console)
