@@ -171,7 +171,7 @@ def _report(world: World, facts: Facts, faults: Sequence[Fault], summary: str) -
     size = f"{len(world.journal.entries)} writes, {len(facts.documents)} documents, {sum(map(len, facts.conflicts.values()))} conflicts"
     lines = [f"{'FAILED' if faults else 'passed'}: {summary}; {size}; {happened}"]
     if faults:
-        lines.append(f"  {len(faults)} faults")
+        lines += [f"  {len(faults)} faults", *(f"      trouble {each}" for each in world.troubles[:EXCERPT])]
         lines += [line for fault in _first_of_each(faults) for line in _explain(world, facts, fault)]
     return "\n".join(lines)
 

@@ -382,8 +382,9 @@ async def take(world: World, seed: int, number: int) -> str:
     (action,) = random.choices(list(WEIGHTS), weights=list(WEIGHTS.values()))
     try:
         await action(Step(world, number, random))
-    except LOST:
+    except LOST as error:
         world.count("step failed")
+        world.troubles.append(f"step {number} {getattr(action, '__name__', '')}: {type(error).__name__} {error}"[:200])
     return getattr(action, "__name__", "")
 
 

@@ -6,7 +6,6 @@ import asyncio
 import json
 import time
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
@@ -140,6 +139,7 @@ class World:
     rising: asyncio.Task[None] | None = None  # the server, after a kill
     token: str = ""
     counts: dict[str, int] = field(default_factory=dict)  # what happened how often
+    troubles: list[str] = field(default_factory=list)  # what could not be done, and why
 
     def count(self, what: str) -> None:
         self.counts[what] = self.counts.get(what, 0) + 1
@@ -212,6 +212,7 @@ class World:
             officer.connect(True)
         if self.rising:
             await self.rising
+        await asyncio.gather(*(officer.start(officer.skew) for officer in self.officers if officer.terminal is None))
         await asyncio.gather(*(officer.proxy.still() for officer in self.officers))
         await asyncio.sleep(max(0.0, self.granted_at + CACHE_SECONDS - time.monotonic()))
         digests: list[Any] = [None]
@@ -267,7 +268,3 @@ def skews(random: Random, count: int) -> list[int]:
 
 LOST = (OSError, EOFError, TerminalError, AnswerError)
 """What a network that fails makes of a call."""
-
-
-def quiet() -> suppress:
-    return suppress(*LOST)
