@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from random import Random
@@ -18,6 +19,7 @@ from api.bench.client import AnswerError
 from api.fuzz_journal import DESK, Entry, Kind
 from api.fuzz_world import CITY, HOME, LOST, NEIGHBOUR, Document, Officer, World, skews
 from api.graphql.names import camel
+from api.terminal import TerminalError
 from schema import registry
 from schema.actor import Role
 from schema.identifiers import CREDIT_CODE_ALPHABET, credit_code_check
@@ -35,7 +37,7 @@ SETS = {"enterprise": "hazards"}
 COUNTERS = {"enterprise": "visits"}
 LISTS = {"enterprise": "notes", "inspection": "measurements", "finding": "evidence", "patrol": "evidence"}
 STATES = {"inspection": "state", "finding": "state", "patrol": "state"}
-MANY_TRIES = 3
+MANY_TRIES = 5
 HOT = 6  # documents that everybody likes best
 DAY_ONE = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -303,6 +305,36 @@ async def send_twice(step: Step) -> None:
     step.world.count("request repeated")
 
 
+async def write_over_loss(step: Step) -> None:
+    """Somebody's push loses its answer or comes twice, another writes the same document, and he goes on before he has heard."""
+    found = await step.officer_with("enterprise")
+    if not found:
+        return
+    officer, _, document = found
+    officer.connect(True)
+    text = "mutation PushEnterprise"
+    fault = officer.proxy.swallow(text) if step.random.random() < 0.6 else officer.proxy.repeat(text, step.random.choice((0.0, 0.2)))
+    await _scribble(step, officer, document["id"], "a")
+    with suppress(TimeoutError):
+        await asyncio.wait_for(fault.finished.wait(), 1)
+    with suppress(TerminalError):  # it may not be his to see
+        await _scribble(step, step.random.choice(step.world.officers), document["id"], "b")
+    await _scribble(step, officer, document["id"], "c")
+    step.world.count("written over a loss")
+
+
+async def _scribble(step: Step, officer: Officer, doc_id: str, turn: str) -> None:
+    """One write to a field of every kind."""
+    column, mark = step.random.choice(TEXTS["enterprise"]), f"{step.mark}{turn}"
+    tag, item = f"T{step.number}{turn}", {"id": f"i{step.number}{turn}", "text": mark}
+    change: dict[str, Document] = {"set": {column: mark}, "add": {"hazards": [tag]}, "append": {"notes": [item]}, "increase": {"visits": 1}}
+    after = await step.edit(officer, "enterprise", {"id": doc_id}, **change)
+    step.note(officer, "enterprise", after, Kind.SET, column, mark)
+    step.note(officer, "enterprise", after, Kind.ADD, "hazards", tag)
+    step.note(officer, "enterprise", after, Kind.APPEND, "notes", item["id"])
+    step.note(officer, "enterprise", after, Kind.COUNT, "visits", 1)
+
+
 async def dawdle(step: Step) -> None:
     officer = step.random.choice(step.world.officers)
     officer.proxy.delay(step.random.choice(("mutation Push", "query Pull")), step.random.choice((0.05, 0.3, 1.0)))
@@ -366,6 +398,7 @@ WEIGHTS: Mapping[Action, int] = {
     toggle_network: 60,
     lose_answer: 30,
     send_twice: 30,
+    write_over_loss: 20,
     dawdle: 15,
     wait: 50,
     sync_one: 30,
