@@ -56,3 +56,19 @@ async def test_a_refused_value_that_comes_again_under_the_next_edit_is_told_once
     assert told == [("supervision_class", "not_writable", "YI")]
     master = await world.master("enterprise", made["id"])
     assert (master["supervisionClass"], master["remark"]) == ("JIA", "下一条")
+
+
+async def test_a_page_that_a_push_has_overtaken_takes_nothing_back(world: World) -> None:
+    actor = person(Role.INSPECTOR, INSIDE)
+    made = await world.put(actor, "enterprise")
+    stamps = [f"{actor.device_id}:{number}" for number in range(1, 4)]
+    first, second = (sent(made, hazards=tags, stamp=stamp)[1] for tags, stamp in ((["A"], stamps[0]), (["A", "B"], stamps[1])))
+    assert await world.push(actor, "enterprise", (made_of(made), first)) == []
+    late = made_of(await world.master("enterprise", made["id"]))  # a page with this is still on its way
+    assert await world.push(actor, "enterprise", (first, second)) == []
+    await world.push(actor, "enterprise", (late, late | {"hazards": ["A", "C"], "stamp": stamps[2]}))
+    assert (await world.master("enterprise", made["id"]))["hazards"] == ["A", "B", "C"]
+
+
+def made_of(document: Document) -> Document:
+    return {key: value for key, value in document.items() if key != "scopes"}
