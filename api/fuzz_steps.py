@@ -125,7 +125,9 @@ async def write_list(step: Step) -> None:
     if not found:
         return
     officer, record, document = found
-    item = {"id": f"i{step.number}", "text": step.mark}
+    item: Document = {"id": f"i{step.number}", "text": step.mark}
+    if LISTS[record] == "evidence":
+        item |= {"sha256": step.random.randbytes(32).hex(), "size": 1, "media_type": "image/jpeg"}
     after = await step.edit(officer, record, document, append={LISTS[record]: [item]})
     step.note(officer, record, after, Kind.APPEND, LISTS[record], item["id"])
 
@@ -317,8 +319,13 @@ async def write_over_loss(step: Step) -> None:
     await _scribble(step, officer, document["id"], "a")
     with suppress(TimeoutError):
         await asyncio.wait_for(fault.finished.wait(), 1)
-    with suppress(TerminalError):  # it may not be his to see
-        await _scribble(step, step.random.choice(step.world.officers), document["id"], "b")
+    others = [each for each in step.world.officers if each is not officer]
+    for other in step.random.sample(others, k=len(others)):
+        with suppress(TerminalError):  # it may not be his to see
+            other.connect(True)
+            await _scribble(step, other, document["id"], "b")
+            await asyncio.sleep(0.05)  # to the server before the lost push is sent again
+            break
     await _scribble(step, officer, document["id"], "c")
     step.world.count("written over a loss")
 
