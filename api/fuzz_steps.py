@@ -28,7 +28,7 @@ RECORDS = ("enterprise", "workplace", "inspection", "finding", "patrol")
 TEXTS: Mapping[str, tuple[str, ...]] = {
     "enterprise": ("remark", "address", "contact_name", "contact_phone"),
     "workplace": ("process", "remark"),
-    "inspection": ("opinion", "document_number"),  # frozen once it is signed
+    "inspection": ("opinion",),  # frozen once it is signed
     "finding": ("description", "responsible"),
     "patrol": ("lead",),
 }
