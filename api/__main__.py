@@ -29,6 +29,7 @@ VERBS = {
     "demo": Verb("api.demo:main", "prepare everything, play the field day, go on serving"),
     "serve": Verb("api.serve:main", "serve HTTP and GraphQL"),
     "story": Verb("api.story:main", "play the field day against a server of its own"),
+    "fuzz": Verb("api.fuzz:main", "sync under random faults with real terminals"),
     "migrate": Verb("api.migrate:main", "bring the database to the newest migration, or write the next one"),
     "areas": Verb("api.areas:main", "load the administrative areas"),
     "backup": Verb("api.backup:backup_main", "write database and keys into one file, and check it"),

@@ -21,6 +21,7 @@ class Fault:
     text: bytes
     swallow: bool = False  # the server gets the request, the terminal never gets the answer
     delay: float = 0.0  # seconds before the request goes on
+    again: float | None = None  # seconds after which the network delivers the request a second time
     arrived: asyncio.Event = field(default_factory=asyncio.Event)
     forwarded: asyncio.Event = field(default_factory=asyncio.Event)
     finished: asyncio.Event = field(default_factory=asyncio.Event)
@@ -34,6 +35,7 @@ class FaultProxy:
         self._faults: list[Fault] = []
         self._links: set[asyncio.StreamWriter] = set()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._echoes: set[asyncio.Task[None]] = set()
         self._open = True
         self._server: asyncio.Server | None = None
         self.url = ""
@@ -47,9 +49,10 @@ class FaultProxy:
         self.cut()
         if self._server:
             self._server.close()
-        for task in tuple(self._tasks):
+        tasks = (*self._tasks, *self._echoes)
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     def cut(self) -> None:
         """Break every link and refuse new ones, as in a valley without reception."""
@@ -71,6 +74,18 @@ class FaultProxy:
     def watch(self, text: str) -> Fault:
         """Nothing happens to the next request that holds `text`, but its `forwarded` tells when the server has it."""
         return self._add(Fault(text.encode()))
+
+    def repeat(self, text: str, seconds: float) -> Fault:
+        """The next request that holds `text` is delivered a second time so much later; nobody hears that answer."""
+        return self._add(Fault(text.encode(), again=seconds))
+
+    def calm(self) -> None:
+        """Nothing more fails; what was delivered twice may still be under way, see `still`."""
+        self._faults.clear()
+
+    async def still(self) -> None:
+        """Return when every second delivery has been made."""
+        await asyncio.gather(*self._echoes, return_exceptions=True)
 
     def _add(self, fault: Fault) -> Fault:
         self._faults.append(fault)
@@ -121,6 +136,8 @@ class FaultProxy:
         await server[1].drain()
         if fault:
             fault.forwarded.set()
+            if fault.again is not None:
+                self._start_echo(_closing(head) + body, fault.again)
         try:
             answer = await asyncio.wait_for(server[0].read(-1), _LONGEST_ANSWER_SECONDS)
             if not (fault and fault.swallow):
@@ -129,6 +146,21 @@ class FaultProxy:
         finally:
             if fault:
                 fault.finished.set()
+
+    def _start_echo(self, request: bytes, seconds: float) -> None:
+        task = asyncio.create_task(self._echo(request, seconds))
+        self._echoes.add(task)
+        task.add_done_callback(self._echoes.discard)
+
+    async def _echo(self, request: bytes, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+        with suppress(*_LINK_ERRORS):
+            reader, writer = await asyncio.open_connection(self._target.hostname, self._target.port)
+            try:
+                writer.write(request)
+                await asyncio.wait_for(reader.read(-1), _LONGEST_ANSWER_SECONDS)
+            finally:
+                writer.close()
 
     def _take(self, body: bytes) -> Fault | None:
         fault = next((fault for fault in self._faults if fault.text in body), None)

@@ -33,7 +33,7 @@ async def compare(day: Day) -> None:
 async def _with_server(day: Day, name: str, held: Held) -> None:
     person = day.crew[name]
     listed = {collection: await person.listed(collection) for collection in person.collections}
-    different = [text for collection in listed for text in _differences(collection, held[collection], listed[collection])]
+    different = [text for collection in listed for text in differences(collection, held[collection], listed[collection])]
     count = sum(len(documents) for documents in held.values())
     day.check(f"{CREW[name]}的 {count:,} 条与服务器逐字段相同", not different, _few(different))
 
@@ -41,10 +41,10 @@ async def _with_server(day: Day, name: str, held: Held) -> None:
 def _with_each_other(day: Day, held: Mapping[str, Held]) -> None:
     shared = [collection for collection in COLLECTIONS if collection != "syncConflict"]  # the inbox is each person's own
     first, second, phone = (held[name] for name in ("inspector1", "inspector2", "coordinator1"))
-    different = [text for name in shared for text in _differences(name, first[name], second[name])]
+    different = [text for name in shared for text in differences(name, first[name], second[name])]
     day.check("甲、乙两台终端的文档完全相同", not different, _few(different))
     inside = {name: {key: first[name][key] for key in phone[name] if key in first[name]} for name in shared}
-    different = [text for name in shared for text in _differences(name, phone[name], inside[name])]
+    different = [text for name in shared for text in differences(name, phone[name], inside[name])]
     day.check("协管员手机上的文档与终端相同", not different, _few(different))
 
 
@@ -92,7 +92,7 @@ async def _inbox(day: Day) -> list[Document]:
     return found
 
 
-def _differences(collection: str, mine: Mapping[str, Document], theirs: Mapping[str, Document]) -> list[str]:
+def differences(collection: str, mine: Mapping[str, Document], theirs: Mapping[str, Document]) -> list[str]:
     found = [f"{collection} {key} 只在一边" for key in mine.keys() ^ theirs.keys()]
     for key in mine.keys() & theirs.keys():
         one, other = mine[key], theirs[key]

@@ -434,6 +434,8 @@ def rebase(edit: Edit, shadow: Document | None, shadow_revision: int | None) -> 
     """The edit with the device's last accepted push as its base, if the device never got the answer to that push."""
     if shadow is None or shadow_revision is None or max(_revision(edit.base), _revision(edit.mine)) >= shadow_revision:
         return edit
+    if edit.mine.get("revision") is not None and _revision(edit.mine) != _revision(shadow):
+        return edit  # an unanswered document keeps its revision: this one was replaced, by a page that the push had overtaken
     return Edit({**shadow, "revision": shadow_revision}, edit.mine, edit.device_id, edit.edited_ms)
 
 

@@ -13,7 +13,7 @@ from schema.values import canonical_document
 from sync.chain import area_of
 from sync.merge import Edit, Outcome
 from sync.moment import Moment
-from sync.shadow import Shadow, taken_whole
+from sync.shadow import Shadow, thin
 from sync.stamp import Stamp, edit_ms, parse_stamp
 
 BUSY = Problem("ROW_CONTENDED", "这条记录正被多处同时写入，请稍后再试")
@@ -125,7 +125,7 @@ def shadow_row(row: Row) -> Document:
         "doc_id": row.id,
         "counter": row.stamp.counter if row.stamp else 0,
         "revision": revision_of(row.after) if accepted else None,
-        "document": None if not accepted or taken_whole(row.shadow or {}, row.after or {}) else row.shadow,
+        "document": thin(row.shadow or {}, row.after or {}) if accepted else None,
     }
 
 

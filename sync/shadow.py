@@ -9,12 +9,14 @@ from schema.base import SYSTEM_COLUMNS, Document
 from sync.merge import Change, Edit, rebase
 
 _OWNED = frozenset(column.name for column in SYSTEM_COLUMNS if column.name != "deleted")
+_PLACE = frozenset({"revision"})
 
 
 class Shadow(NamedTuple):
     """The last push of a device: its counter, and the revision that came of it (None: nothing was accepted).
 
-    Without `document` it was taken whole: it is the master at that revision, and the history says what that was.
+    A `document` of nothing but the revision on which it was written was taken whole: the rest is the master at `revision`,
+    and the history says what that was.
     """
 
     counter: int
@@ -23,14 +25,18 @@ class Shadow(NamedTuple):
 
     def older_than(self, master: Document | None) -> bool:
         """Whether the history is needed to know what was written."""
-        return self.document is None and self.revision is not None and master is not None and self.revision < master["revision"]
+        return self.thin and self.revision is not None and master is not None and self.revision < master["revision"]
+
+    @property
+    def thin(self) -> bool:
+        return self.document is not None and not self.document.keys() - _PLACE
 
 
 def rebased(edit: Edit, shadow: Shadow, master: Document | None, changes: Sequence[Change]) -> Edit:
     """The edit on what its device last wrote; `changes` are those of the master since then, oldest first."""
     document = shadow.document
-    if document is None and shadow.revision is not None and master is not None:
-        document = _undone(master, changes)
+    if document is not None and shadow.thin:
+        document = {**_undone(master, changes), **document} if master is not None else None
     return rebase(edit, document, shadow.revision)
 
 
@@ -41,6 +47,7 @@ def _undone(master: Document, changes: Sequence[Change]) -> Document:
     return document
 
 
-def taken_whole(document: Document, master: Document) -> bool:
-    """Whether the master is exactly what the device wrote, so that only the revision need be kept."""
-    return all(master.get(name) == value for name, value in document.items() if name not in _OWNED)
+def thin(document: Document, master: Document) -> Document:
+    """What to keep of a document that a device wrote: the revision it stood on alone if the master is now exactly that document."""
+    taken_whole = all(master.get(name) == value for name, value in document.items() if name not in _OWNED)
+    return {name: document[name] for name in _PLACE & document.keys()} if taken_whole else document

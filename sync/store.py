@@ -64,7 +64,7 @@ async def shadows(
     """The shadows of the devices by (device, document)."""
     found = await connection.execute(SHADOWS, {"ids": list(ids), "devices": sorted(filter(None, devices)), "record": record.name})
     return {
-        (device, doc_id): Shadow(counter, revision or None, orjson.loads(document) if document != "{}" else None)
+        (device, doc_id): Shadow(counter, revision or None, orjson.loads(document) if revision else None)
         for device, doc_id, counter, revision, document in found
     }
 

@@ -101,6 +101,7 @@ async def _load(connection: AsyncConnection, actor: Actor, record: Record, rows:
     for row in rows:
         row.before, row.scopes_before = masters.get(row.id, (None, ()))
         row.after, row.scopes = row.before, row.scopes_before
+        row.changed, row.outcomes, row.shadow = (), (), None  # of the round before, if there was one
         row.visible = row.before is None or (record.may(actor.role, Verb.READ) and not granted.isdisjoint(row.scopes_before))
         if row.partial and row.before and not row.edit.mine.get("revision"):
             row.edit.mine["revision"] = revision_of(row.before)

@@ -82,6 +82,19 @@ async def test_a_fault_waits_for_its_request(proxy: FaultProxy) -> None:
     assert not fault.finished.is_set()
 
 
+async def test_a_request_delivered_twice_is_answered_once(proxy: FaultProxy, upstream: Upstream) -> None:
+    proxy.repeat("pushEnterprise", 0.02)
+    assert (await ask(proxy, REQUEST)).endswith(b"1")
+    await asyncio.wait_for(proxy.still(), 5)
+    assert upstream.bodies == [BODY, BODY]
+
+
+async def test_a_calmed_network_forgets_the_faults_to_come(proxy: FaultProxy) -> None:
+    proxy.swallow("pushEnterprise")
+    proxy.calm()
+    assert (await ask(proxy, REQUEST)).endswith(b"1")
+
+
 async def test_a_cut_network_reaches_nobody_until_restored(proxy: FaultProxy, upstream: Upstream) -> None:
     proxy.cut()
     assert await ask(proxy, REQUEST) == b""

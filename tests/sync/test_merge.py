@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from typing import Any
 
 import pytest
@@ -223,13 +224,15 @@ def test_only_who_saw_the_delete_restores() -> None:
 
 
 def test_the_shadow_is_the_base_until_the_device_has_seen_its_own_write() -> None:
-    shadow = document(name="A", tags=["a"])
+    shadow = document(revision=3, name="A", tags=["a"])
     unaware = Edit(document(revision=3), document(revision=3, name="A", tags=["a"]), "b", 5)
     assert rebase(unaware, shadow, 4).base == shadow | {"revision": 4}
     aware = Edit(document(revision=4), document(revision=4), "b", 5)
     assert rebase(aware, shadow, 4) is aware
     crashed = Edit(document(revision=3), document(revision=4), "b", 5)
     assert rebase(crashed, shadow, 4) is crashed
+    overtaken = Edit(document(revision=2), document(revision=2), "b", 5)
+    assert rebase(overtaken, shadow, 4) is overtaken
     assert rebase(unaware, None, None) is unaware
     assert shadow_of(Edit(document(name="A"), {"id": "1", "phone": "1"}, "b", 5)) == document(name="A", phone="1")
 
@@ -315,3 +318,17 @@ def test_without_frozen_when_a_frozen_column_is_settled_at_once() -> None:
     base = {"id": "1", "text": "T", "revision": 1, "deleted": False}
     merged = merge(plan_for(record, Role.INSPECTOR), base, Edit(base, base | {"text": "U"}, "b", 5))
     assert (merged.document, codes(merged)) == (base, {"text": Code.FROZEN})
+
+
+def test_a_page_that_ones_own_push_has_overtaken_takes_nothing_back() -> None:
+    server = Server()
+    one, other = Terminal(server, "one"), Terminal(server, "other")
+    other.edit(phone="1")
+    other.push()
+    late = deepcopy(server.master)  # on its way to `one`
+    one.edit(tags=["a"], total=1)
+    one.push()
+    one.fork, one.assumed = deepcopy(late), deepcopy(late)
+    one.edit(tags=["b"], total=2)
+    one.push()
+    assert (server.master["tags"], server.master["total"], server.outcomes) == (["a", "b"], 3, [])

@@ -1,0 +1,34 @@
+"""Real RxDB terminals against a real server, for a short while, with every kind of fault; `make fuzz` does it for long."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from api import cluster, fuzz
+from api.settings import Settings
+from api.terminal import PACKAGES
+
+SEED, STEPS, TERMINALS = 371, 150, 4  # server, stamper and a battery end, grants change, records move
+
+needs_node = pytest.mark.skipif(not shutil.which("node") or not PACKAGES.exists(), reason="web/node_modules is not installed")
+
+
+@pytest.fixture
+async def world(settings: Settings, cluster_url: str, china: str, tmp_path: Path) -> AsyncIterator[Settings]:
+    """An empty database with every area, a port and a folder."""
+    name = f"test_{os.getpid()}_fuzz"  # as tests/conftest.py names what it clears away
+    url = await cluster.create_database(cluster_url, name, china)
+    yield replace(settings, database_url=url, port=fuzz.free_port(), data=tmp_path)
+    await cluster.drop_database(cluster_url, name)
+
+
+@needs_node
+async def test_nothing_is_lost_doubled_or_misplaced_under_random_faults(world: Settings) -> None:
+    verdict = await fuzz.run(world, SEED, STEPS, TERMINALS)
+    assert not verdict.faults, verdict.report
