@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import shutil
 import socket
 from collections.abc import AsyncIterator
 from contextlib import suppress
@@ -23,9 +22,6 @@ from tests.files.files_world import CHUNK, TUS, World, checksum_of, database, de
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 VIDEO = 40_000_000
-needs_tus = pytest.mark.skipif(
-    not shutil.which("node") or not (ROOT / "web/node_modules/tus-js-client").is_dir(), reason="needs Node and `npm ci` in web/"
-)
 
 
 async def insist(world: World, proxy: CuttingProxy, path: str, content: bytes, *, chunk: int, check: bool = False) -> int:
@@ -111,7 +107,6 @@ async def test_a_silent_link_is_given_up_and_its_bytes_are_kept(world: World, mo
     assert (await world.patch(path, 60, content[60:])).status_code == 204
 
 
-@needs_tus
 async def test_the_client_that_others_use_gets_through(world: World, tmp_path: Path) -> None:
     content = noise(2_500_000)
     (tmp_path / "video.mp4").write_bytes(content)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
@@ -12,11 +11,8 @@ import pytest
 
 from api import cluster, fuzz
 from api.settings import Settings
-from api.terminal import PACKAGES
 
 SEED, STEPS, TERMINALS = 371, 150, 4  # server, stamper and a battery end, grants change, records move
-
-needs_node = pytest.mark.skipif(not shutil.which("node") or not PACKAGES.exists(), reason="web/node_modules is not installed")
 
 
 @pytest.fixture
@@ -28,7 +24,6 @@ async def world(settings: Settings, cluster_url: str, china: str, tmp_path: Path
     await cluster.drop_database(cluster_url, name)
 
 
-@needs_node
 async def test_nothing_is_lost_doubled_or_misplaced_under_random_faults(world: Settings) -> None:
     verdict = await fuzz.run(world, SEED, STEPS, TERMINALS)
     assert not verdict.faults, verdict.report

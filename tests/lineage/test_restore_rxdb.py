@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import io
-import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -14,13 +13,9 @@ from rich.console import Console
 
 from api import cluster
 from api.backup import backup, restore
-from api.settings import ROOT
 from api.terminal import Terminal
 from tests.lineage.lineage_world import PASSWORD, prepare, serving
 
-needs_node = pytest.mark.skipif(
-    not shutil.which("node") or not (ROOT / "web" / "node_modules" / "rxdb").exists(), reason="web/node_modules is not installed"
-)
 NEW = {"areaCode": "220102", "status": "OPERATING", "source": "INSPECTION"}
 
 
@@ -46,7 +41,6 @@ async def _edit(terminal: Terminal, document_id: str, **change: Any) -> None:
     await terminal.call("edit", collection="enterprise", id=document_id, **change)
 
 
-@needs_node
 async def test_unsent_work_survives_a_restore_and_sent_work_is_not_doubled(url: str, tmp_path: Path) -> None:
     quiet = Console(file=io.StringIO())
     async with serving(url, tmp_path / "data") as world:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -20,16 +19,11 @@ from api.context import RequestContext
 from api.pressure import Pressure
 from api.server import config
 from api.settings import Settings
-from api.terminal import PROGRAM, Terminal
+from api.terminal import Terminal
 from schema.actor import Role
 from tests.pressure.pressure_world import add_county
 
-needs_node = pytest.mark.skipif(
-    not shutil.which("node") or not (PROGRAM.parent.parent / "node_modules").exists(), reason="web/node_modules is not installed"
-)
 
-
-@needs_node
 async def test_rxdb_sends_again_what_was_answered_with_429(database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     refused = 0
     admitted = Pressure.admitted
