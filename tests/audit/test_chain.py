@@ -214,7 +214,7 @@ async def test_an_idle_writer_delays_nobody_elses_links_and_its_own_come_later(w
     async with world.database.engine.begin() as connection:
         await world.apply(connection, inspector, [Sent(None, {"id": new_id(), "name": "慢", "area_code": COUNTY, "status": "OPERATING"})])
         await world.enterprise(inspector)
-        await world.chain()
+        await world.chain(whole=False)
         links = await world.rows("SELECT count(*) AS n FROM audit_chain WHERE source = 'change'")
         assert links[0]["n"] == 1
         assert await world.rows("SELECT complete_to FROM audit_progress WHERE source = 'change' AND complete_to > 0") == []
