@@ -246,7 +246,7 @@ def _values(step: Step, officer: Officer, record: str, parent: str) -> Document:
         return {"name": f"企业 {step.mark}", "area_code": area_of(step, officer), "status": "OPERATING", "visits": 0, **text}
     if record == "workplace":
         return {"enterprise_id": parent, "name": f"车间 {step.mark}", **text}
-    moment = (DAY_ONE + timedelta(minutes=step.number)).isoformat(timespec="milliseconds")
+    moment = (DAY_ONE + timedelta(minutes=step.number)).isoformat()
     if record == "inspection":
         return {"enterprise_id": parent, "kind": "ROUTINE", "state": "DRAFT", "inspected_at": moment, **text}
     if record == "patrol":
