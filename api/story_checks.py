@@ -92,11 +92,15 @@ async def _inbox(day: Day) -> list[Document]:
     return found
 
 
+# RxDB may skip the page that brings back what it has just pushed itself: these then follow with the next change (sync/README.md).
+SERVER_KEPT = frozenset({"revision", "createdAt", "updatedAt"})
+
+
 def differences(collection: str, mine: Mapping[str, Document], theirs: Mapping[str, Document]) -> list[str]:
     found = [f"{collection} {key} 只在一边" for key in mine.keys() ^ theirs.keys()]
     for key in mine.keys() & theirs.keys():
         one, other = mine[key], theirs[key]
-        names = [name for name in one | other if one.get(name) != other.get(name)]
+        names = [name for name in one | other if name not in SERVER_KEPT and one.get(name) != other.get(name)]
         found += [f"{collection} {key} {name}: {one.get(name)!r} / {other.get(name)!r}" for name in names]
     return found
 
