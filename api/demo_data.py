@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from functools import cache, cached_property
 from itertools import groupby
-from math import hypot
+from math import hypot, inf
 from random import Random
 
 from api import demo_words as words
@@ -87,17 +87,16 @@ def _share_out(county: CountyRow, rows: list[TownshipRow]) -> Iterator[Township]
 
 def _centres(points: Sequence[Position | None], spots: Sequence[Position]) -> list[Position]:
     taken = [point for point in points if point is not None]
-    centres: list[Position] = []
-    for point in points:
-        centre = point or _farthest(spots, taken)
-        if point is None:
-            taken.append(centre)
-        centres.append(centre)
-    return centres
+    free = {spot: min((_apart(spot, other) for other in taken), default=inf) for spot in spots}
+    return [point or _farthest(free) for point in points]
 
 
-def _farthest(spots: Sequence[Position], taken: Sequence[Position]) -> Position:
-    return max(spots, key=lambda spot: min((_apart(spot, other) for other in taken), default=0.0), default=(0.0, 0.0))
+def _farthest(free: dict[Position, float]) -> Position:
+    """The spot farthest from every centre, which becomes one; `free` holds each spot's distance to the nearest."""
+    centre = max(free, key=free.__getitem__, default=(0.0, 0.0))
+    for spot, distance in free.items():
+        free[spot] = min(distance, _apart(spot, centre))
+    return centre
 
 
 def _apart(one: Position, other: Position) -> float:

@@ -26,6 +26,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 
 from api import cluster
 from api.demo_data import BLOCK, Batch, CountyRow, Demo, Township, TownshipRow, arrange, enterprise_id
+from api.memory import collect_rarely
 from api.passwords import hash_password
 from api.settings import Settings, engine_url
 from geo.coordinates import Position
@@ -43,6 +44,7 @@ PROVINCE = "220000"
 ENTERPRISES = 20_000
 SEED = 1
 WRITERS = 2  # while PostgreSQL works for one, Python prepares the other
+STAMP_SECONDS = 0.5
 SPOTS = 300  # per county
 INSIDE = 0.005  # degrees from the county's border, 400 m or more: no demo enterprise lies beyond it
 
@@ -85,6 +87,7 @@ def main(settings: Settings, arguments: list[str]) -> int:
     given = parser.parse_args(arguments)
     try:
         with cluster.running(settings) as url:
+            collect_rarely()
             asyncio.run(fill(url, given.enterprises, given.seed, Console()))
     except (cluster.ClusterError, SeedError) as error:
         print(error, file=sys.stderr)
@@ -183,11 +186,30 @@ async def _fill(engine: AsyncEngine, url: str, demo: Demo, missing: Sequence[int
         await _write(engine, list(demo.people()))
         task = progress.add_task("demo enterprises", total=enterprises, completed=enterprises - _count(missing, enterprises))
         waiting = iter(missing)
-        async with asyncio.TaskGroup() as writers:
-            for _ in range(WRITERS):
-                writers.create_task(_write_blocks(engine, demo, waiting, enterprises, progress, task))
+        written = asyncio.Event()
+        stamping = asyncio.create_task(_stamp(url, written))
+        try:
+            async with asyncio.TaskGroup() as writers:
+                for _ in range(WRITERS):
+                    writers.create_task(_write_blocks(engine, demo, waiting, enterprises, progress, task))
+        except ExceptionGroup as failed:  # the others were cancelled for the first
+            raise failed.exceptions[0] from None
+        finally:
+            written.set()
+            await stamping
         await _write_accounts(engine, demo)
         await _finish(url, progress)
+
+
+async def _stamp(url: str, written: asyncio.Event) -> None:
+    """Gives positions while the others write: Python keeps one core busy, PostgreSQL has some of another to spare."""
+    connection = await asyncpg.connect(url)
+    try:
+        while not written.is_set():
+            await feed.drain(connection)
+            await asyncio.sleep(STAMP_SECONDS)
+    finally:
+        await connection.close()
 
 
 async def _write_blocks(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import gc
 import signal
 import sys
 from dataclasses import replace
@@ -13,6 +12,7 @@ import uvicorn
 
 from api import cluster
 from api.app import build
+from api.memory import collect_rarely
 from api.server import config
 from api.settings import Settings
 
@@ -38,13 +38,6 @@ def main(settings: Settings, arguments: list[str]) -> int:
     except cluster.ClusterError as error:
         print(error, file=sys.stderr)
         return 1
-
-
-def collect_rarely() -> None:
-    """A push of 1,000 documents makes some 100,000 objects, none of them in a circle: Python's collector would walk the heap 150 times."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 20)
 
 
 def end_on_terminate() -> None:

@@ -53,7 +53,7 @@ async def _open_conflict(connection: AsyncConnection, actor: Actor, conflict_id:
     )
     if seen is None:
         raise Refused(Problem("NOT_IN_SCOPE", "这条冲突不在您的管辖范围内，或不存在", "id"))
-    document, scopes = (await store.lock(connection, record, [conflict_id]))[conflict_id]
+    document, scopes = (await store.lock(connection, record, [conflict_id])).found[conflict_id]
     if document["resolved_at"]:
         raise Refused(Problem("ALREADY_RESOLVED", f"已由 {document['resolved_by']} 处理", "id"))
     return {**document, "scopes": list(scopes)}

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cache
 
 import sqlalchemy as sa
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from schema.base import Document, Record
 from schema.registry import Registry
@@ -83,6 +83,16 @@ def _hand_down(parent: Record, child: Record) -> sa.TextClause:
           FROM moved WHERE was IS DISTINCT FROM now ORDER BY id
         ) SELECT id::text FROM changed"""
     )
+
+
+async def adopt_waiting(engine: AsyncEngine, registry: Registry) -> None:
+    """`adopt`, at the cost of one round trip when nobody waits."""
+    async with engine.connect() as connection:
+        await connection.execution_options(isolation_level="AUTOCOMMIT")
+        waiting = await connection.scalar(HAS_ORPHANS)
+    if waiting:
+        async with engine.begin() as connection:
+            await adopt(connection, registry)
 
 
 async def adopt(connection: AsyncConnection, registry: Registry) -> int:

@@ -19,18 +19,27 @@ from sync.merge import Change
 from sync.shadow import Shadow
 
 
-async def lock(connection: AsyncConnection, record: Record, ids: Sequence[str]) -> dict[str, tuple[Document, tuple[str, ...]]]:
-    """The masters with their scopes by id, locked in id order."""
-    result = await connection.execute(_lock(record), {"ids": list(ids)})
-    return {row_id: (orjson.loads(document), tuple(scopes)) for row_id, document, scopes in result}
+class Masters(NamedTuple):
+    """The masters with their scopes by id, and the floor of this epoch: revisions that are given now are above it."""
+
+    found: Mapping[str, tuple[Document, tuple[str, ...]]]
+    revision_floor: int
+
+
+async def lock(connection: AsyncConnection, record: Record, ids: Sequence[str]) -> Masters:
+    """Locks the masters in id order."""
+    rows = (await connection.execute(_lock(record), {"ids": list(ids)})).all()
+    found = {row_id: (orjson.loads(document), tuple(scopes)) for _, row_id, document, scopes in rows if row_id}
+    return Masters(found, rows[0][0])
 
 
 @cache
 def _lock(record: Record) -> sa.TextClause:
     columns = ", ".join(f'{json_expression(column)} AS "{column.name}"' for column in record.all_columns)
     return sa.text(
-        f"SELECT t.id::text, (SELECT row_to_json(u)::text FROM (SELECT {columns}) u), t.scopes"
-        f" FROM unnest(CAST(:ids AS uuid[])) AS k(id) JOIN {record.name} t ON t.id = k.id ORDER BY t.id FOR UPDATE OF t"
+        "SELECT h.floor, m.id, m.document, m.scopes FROM (SELECT coalesce(max(revision_floor), 0) AS floor FROM sync_head) h LEFT JOIN ("
+        f"SELECT t.id::text, (SELECT row_to_json(u)::text FROM (SELECT {columns}) u) AS document, t.scopes"
+        f" FROM unnest(CAST(:ids AS uuid[])) AS k(id) JOIN {record.name} t ON t.id = k.id ORDER BY t.id FOR UPDATE OF t) m ON true"
     )
 
 
@@ -41,14 +50,6 @@ def json_expression(column: Column) -> str:
     if column.kind is Kind.POINT:
         return f"CAST(ST_AsGeoJSON(t.{column.name}, 7) AS json)"
     return f"t.{column.name}"
-
-
-FLOOR = sa.text("SELECT revision_floor FROM sync_head")
-
-
-async def revision_floor(connection: AsyncConnection) -> int:
-    """Revisions that are given now are above it; 0 before the first epoch has begun."""
-    return await connection.scalar(FLOOR) or 0
 
 
 SHADOWS = sa.text(

@@ -31,11 +31,19 @@ _ROUNDS = 4  # a row that meets a concurrent insert in each of them is refused, 
 
 
 async def apply(
-    connection: AsyncConnection, actor: Actor, record: Record, sent: Sequence[Sent], *, moment: Moment, registry: Registry
+    connection: AsyncConnection,
+    actor: Actor,
+    record: Record,
+    sent: Sequence[Sent],
+    *,
+    moment: Moment,
+    registry: Registry,
+    careful: bool = True,
 ) -> list[Row]:
     """Writes what may be written and refuses the rest, one result per row in the order sent. The caller commits.
 
-    Raises nothing for a row; DBAPIError only when the database itself fails.
+    Raises nothing for a row; DBAPIError only when the database itself fails, or without `careful` (which costs two round
+    trips) when a value is one that it can't hold: the caller then begins anew, carefully.
     """
     rows = [prepare(actor, record, each, moment) for each in sent]
     firsts: dict[str, Row] = {}
@@ -43,9 +51,8 @@ async def apply(
         if row.known_id:
             firsts.setdefault(row.id, row)
     waiting = list(firsts.values())
-    floor = await store.revision_floor(connection)
     for _ in range(_ROUNDS):
-        waiting = await _round(connection, actor, record, waiting, moment, registry, floor)
+        waiting = await _round(connection, actor, record, waiting, moment, registry, careful=careful)
         if not waiting:
             break
     for row in waiting:
@@ -73,12 +80,12 @@ def _said(row: Row) -> bool:
 
 
 async def _round(
-    connection: AsyncConnection, actor: Actor, record: Record, rows: list[Row], moment: Moment, registry: Registry, floor: int
+    connection: AsyncConnection, actor: Actor, record: Record, rows: list[Row], moment: Moment, registry: Registry, *, careful: bool
 ) -> list[Row]:
     """One pass over the rows that wait; returns those that met a concurrent insert."""
     if not rows:
         return []
-    await _load(connection, actor, record, rows)
+    floor = await _load(connection, actor, record, rows)
     await _merge(connection, actor, record, rows)
     found = await sources(connection, record, registry, [row.after for row in rows if row.after and _scope_changed(record, row)])
     promised = await evidence.promise(connection, record, rows)
@@ -86,15 +93,16 @@ async def _round(
         _settle(actor, record, row, found, promised, moment, floor)
     await claim(connection, actor, record, rows, moment)
     written = [row for row in rows if row.changed]
-    stored = await _store(connection, record, written)
+    stored = await _store(connection, record, written, careful=careful)
     again = [row for row in written if row.id not in stored]
     done = [row for row in rows if row not in again] if again else rows
     await _log(connection, actor, record, done, found, moment, registry)
     return again
 
 
-async def _load(connection: AsyncConnection, actor: Actor, record: Record, rows: Sequence[Row]) -> None:
-    masters = await store.lock(connection, record, [row.id for row in rows])
+async def _load(connection: AsyncConnection, actor: Actor, record: Record, rows: Sequence[Row]) -> int:
+    """What the server has of the rows; returns the floor of revisions."""
+    masters, floor = await store.lock(connection, record, [row.id for row in rows])
     devices = {row.edit.device_id for row in rows} - {None}
     shadows = await store.shadows(connection, devices, record, [row.id for row in rows]) if devices else {}
     granted = frozenset(actor.scopes)
@@ -112,6 +120,7 @@ async def _load(connection: AsyncConnection, actor: Actor, record: Record, rows:
             row.repeat = is_repeat(row.stamp, shadow.counter)
             row.seen = shadow
     await _rebase(connection, record, [row for row in rows if not row.repeat])
+    return floor
 
 
 async def _rebase(connection: AsyncConnection, record: Record, rows: Sequence[Row]) -> None:
@@ -191,13 +200,16 @@ def _faults(actor: Actor, record: Record, row: Row, found: Sources, moment: Mome
         yield from rule(after, row.before, moment.now)
 
 
-async def _store(connection: AsyncConnection, record: Record, rows: Sequence[Row]) -> frozenset[str]:
+async def _store(connection: AsyncConnection, record: Record, rows: Sequence[Row], *, careful: bool) -> frozenset[str]:
     """Ids that were written. When the database itself refuses the batch, row by row finds the one that it can't hold."""
     if not rows:
         return frozenset()
+    documents = [_stored(row) for row in rows]
+    if not careful:
+        return await store.upsert(connection, record, documents)
     try:
         async with connection.begin_nested():
-            return await store.upsert(connection, record, [_stored(row) for row in rows])
+            return await store.upsert(connection, record, documents)
     except DBAPIError as error:
         if error.connection_invalidated or not store.is_data_fault(error):
             raise
@@ -205,7 +217,8 @@ async def _store(connection: AsyncConnection, record: Record, rows: Sequence[Row
             rows[0].refuse(Problem("NOT_STORABLE", "数据库不能保存这条记录中的某个值"))
             return frozenset({rows[0].id})
     half = len(rows) // 2
-    return await _store(connection, record, rows[:half]) | await _store(connection, record, rows[half:])
+    parts = [await _store(connection, record, part, careful=True) for part in (rows[:half], rows[half:])]
+    return parts[0] | parts[1]
 
 
 def _stored(row: Row) -> Document:
@@ -235,10 +248,10 @@ async def issue_waiting(
     ids = await evidence.waiting(connection, record, hashes, _ISSUED_AT_ONCE)
     if not ids:
         return 0
-    masters = await store.lock(connection, record, ids)
+    masters, _ = await store.lock(connection, record, ids)
     ready = await evidence.complete(connection, record, [document for document, _ in masters.values()])
     rows = [_issued(before, masters[before["id"]][1], moment) for before in ready]
-    await _store(connection, record, rows)
+    await _store(connection, record, rows, careful=True)
     await _log(connection, evidence.SERVER, record, rows, Sources({}, {}), moment, registry)
     return len(rows)
 

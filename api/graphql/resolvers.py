@@ -24,7 +24,8 @@ from schema.registry import Registry
 from schema.values import canonical
 from sync.conflicts import message
 from sync.rows import Row, Sent
-from sync.scoping import adopt
+from sync.scoping import adopt_waiting
+from sync.store import is_data_fault
 from sync.token import decode, encode
 from sync.write import apply
 
@@ -141,23 +142,25 @@ class Resolvers:
 
     async def _write(self, info: Info, actor: Actor, sent: Sequence[Sent], *, strict: bool = False, must_exist: bool = False) -> list[Row]:
         """Applies and commits; `strict` refuses the whole when anything was not simply taken."""
+        careful = False
         for attempt in range(_TRIES):
             try:
                 async with info.context.database.engine.begin() as connection:
-                    rows = await self._apply(connection, info, actor, sent)
+                    rows = await self._apply(connection, info, actor, sent, careful=careful)
                     if strict:
                         _refuse_unless_taken(self.record, rows[0], must_exist=must_exist)
                 break
             except DBAPIError as error:
-                if getattr(error.orig, "sqlstate", None) not in _AGAIN or attempt == _TRIES - 1:
+                careful = careful or is_data_fault(error)
+                again = getattr(error.orig, "sqlstate", None) in _AGAIN or is_data_fault(error)
+                if not again or attempt == _TRIES - 1:
                     raise
         if self.registry.children[self.record.name] or self.record.scope.parent:
-            async with info.context.database.engine.begin() as connection:
-                await adopt(connection, self.registry)
+            await adopt_waiting(info.context.database.engine, self.registry)
         return rows
 
-    async def _apply(self, connection: AsyncConnection, info: Info, actor: Actor, sent: Sequence[Sent]) -> list[Row]:
-        return await apply(connection, actor, self.record, sent, moment=info.context.moment, registry=self.registry)
+    async def _apply(self, connection: AsyncConnection, info: Info, actor: Actor, sent: Sequence[Sent], *, careful: bool) -> list[Row]:
+        return await apply(connection, actor, self.record, sent, moment=info.context.moment, registry=self.registry, careful=careful)
 
 
 class _Primary:

@@ -117,7 +117,7 @@ async def test_an_interrupted_run_goes_on_to_the_same_end(areas_url: str, engine
 
     whole = Demo.block
     monkeypatch.setattr(Demo, "block", broken)
-    with pytest.raises(ExceptionGroup):
+    with pytest.raises(KeyError):
         await fill(areas_url, 2 * BLOCK)
     assert await count(engine, "enterprise") <= BLOCK
     monkeypatch.setattr(Demo, "block", whole)
@@ -135,7 +135,7 @@ async def test_a_refused_document_writes_nothing_and_is_named(areas_url: str, en
         return made
 
     monkeypatch.setattr(Demo, "block", spoilt)
-    with pytest.RaisesGroup(pytest.RaisesExc(seed.SeedError, match="CREDIT_CODE_INVALID")):
+    with pytest.raises(seed.SeedError, match="CREDIT_CODE_INVALID"):
         await fill(areas_url, 100)
     assert await count(engine, "enterprise") == await count(engine, "sync_conflict") == 0
 
