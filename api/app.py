@@ -6,6 +6,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
+from functools import cache
 from typing import Any
 
 import strawberry
@@ -64,7 +65,7 @@ def build(
     limits: Limits | None = None,
 ) -> Starlette:
     """The whole app. `app.state` has settings, database, accounts, metrics and sockets; while it runs, stamper, hub and files."""
-    schema = schema or build_schema(queries=QUERIES, mutations=MUTATIONS)
+    schema = schema or whole_schema()
     limits = limits or Limits()
     database = Database(settings.database_url or "", settings.read_database_url)
     accounts = Accounts(database, Keys(settings.data / "keys"), settings)
@@ -91,6 +92,12 @@ def build(
     app.state.settings, app.state.database, app.state.accounts = settings, database, accounts
     app.state.metrics, app.state.sockets, app.state.contacts = figures, sockets.sockets, Contacts(database)
     return app
+
+
+@cache
+def whole_schema() -> strawberry.Schema:
+    """All that can be asked of the registered records; it never changes, so apps of one process share it."""
+    return build_schema(queries=QUERIES, mutations=MUTATIONS)
 
 
 def lifespan(parts: Sequence[Part]) -> Callable[[Starlette], AbstractAsyncContextManager[None]]:

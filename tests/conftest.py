@@ -12,11 +12,12 @@ from pathlib import Path
 
 import asyncpg
 import pytest
+from argon2 import PasswordHasher
 from hypothesis import settings as hypothesis_settings
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
 
-from api import cluster, migrate
+from api import cluster, migrate, passwords
 from api.settings import ROOT, Settings, engine_url
 from geo.divisions import load_areas
 
@@ -25,6 +26,15 @@ hypothesis_settings.register_profile("dev", deadline=None)
 hypothesis_settings.load_profile("ci" if os.environ.get("CI") == "true" else "dev")
 
 _numbers = itertools.count()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def costly_hasher() -> Iterator[PasswordHasher]:
+    """The hasher of passwords as it is; tests log in by the hundred and use one that costs next to nothing."""
+    found = passwords.HASHER
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(passwords, "HASHER", PasswordHasher(time_cost=1, memory_cost=8, parallelism=1))
+        yield found
 
 
 @pytest.fixture(scope="session")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -26,11 +25,11 @@ from api.app import build
 from api.context import RequestContext
 from api.graphql.types import CONFIG, JSON
 from api.limits import Limits
-from api.server import config
 from api.settings import Settings, engine_url
 from schema.actor import Role
 from schema.areas import area
 from schema.problems import Problem, Refused
+from tests.serving import client, listening
 
 PASSWORD = "right horse"
 PHONE = "13800138000"
@@ -165,19 +164,8 @@ async def serving(
 ) -> AsyncIterator[World]:
     settings = Settings(database_url=url, data=data, **choices)
     app = build(settings, schema, parts=(), routes=(), limits=limits)
-    server = uvicorn.Server(config(app, settings))
-    with socket.create_server(("127.0.0.1", listen)) as listening:
-        address = f"http://127.0.0.1:{listening.getsockname()[1]}"
-        task = asyncio.create_task(server._serve([listening]))
-        while not server.started:
-            await asyncio.sleep(0.01)
-            assert not task.done(), task
-        try:
-            async with httpx.AsyncClient(base_url=address, timeout=20) as client:
-                yield World(app, client, address, server)
-        finally:
-            server.should_exit = True
-            await task
+    async with listening(app, listen) as (address, server), client(address) as http:
+        yield World(app, http, address, server)
 
 
 LOGIN = """mutation($username: String!, $password: String!, $device: DeviceInput!) {

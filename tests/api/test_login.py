@@ -12,9 +12,10 @@ from typing import Any
 
 import jwt
 import pytest
+from argon2 import PasswordHasher
 from sqlalchemy.exc import DBAPIError
 
-from api import accounts
+from api import accounts, passwords
 from api.tokens import Keys, Whose, issue, verify
 from schema.actor import Role
 from schema.problems import Refused
@@ -284,7 +285,15 @@ def test_keys_are_private_and_can_be_rotated(tmp_path: Path) -> None:
         verify(other, token, now)
 
 
-async def test_hashing_does_not_hold_up_the_loop(world: World) -> None:
+def test_a_hash_costs_what_owasp_asks_for(costly_hasher: PasswordHasher) -> None:
+    assert costly_hasher.hash("").startswith("$argon2id$v=19$m=19456,t=2,p=1$")
+
+
+async def test_hashing_does_not_hold_up_the_loop(world: World, costly_hasher: PasswordHasher, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(passwords, "HASHER", costly_hasher)
+    nobody = costly_hasher.hash("nobody has this password")
+    monkeypatch.setattr(passwords, "_nobody", lambda: nobody)
+
     async def longest_pause() -> float:
         longest = 0.0
         for _ in range(200):

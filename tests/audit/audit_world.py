@@ -17,15 +17,14 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from api.accounts import Accounts
+from api.app import whole_schema
 from api.audit import faults_of
 from api.context import RequestContext
 from api.database import Database
 from api.documents import Documents, Invalid, choose
 from api.graphql.names import pascal
-from api.graphql.schema import build_schema
 from api.limits import Limits
 from api.settings import Settings
-from api.surface import MUTATIONS, QUERIES
 from api.tokens import Keys
 from schema.actor import Actor, Role
 from schema.base import Document
@@ -176,7 +175,7 @@ async def opened(url: str, data: Path) -> AsyncIterator[World]:
     await database.open()
     accounts = Accounts(database, Keys(data / "keys"), settings)
     accounts.keys.load()
-    documents = Documents(build_schema(load(), queries=QUERIES, mutations=MUTATIONS), Limits())
+    documents = Documents(whole_schema(), Limits())
     async with database.engine.begin() as connection:
         await connection.execute(_AREA, [{"code": code, "chain": chain} for code, chain in AREAS.items()])
     try:

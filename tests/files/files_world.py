@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import hashlib
 import io
 import itertools
 import os
 import random
-import socket
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -18,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import uvicorn
 from PIL import Image
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import create_async_engine
@@ -28,7 +25,6 @@ from api import cluster
 from api.accounts import create_user
 from api.app import build
 from api.parts import files
-from api.server import config
 from api.settings import Settings, engine_url
 from schema.actor import Actor, Role
 from schema.areas import area
@@ -39,6 +35,7 @@ from sync.identity import uuid7
 from sync.moment import Moment
 from sync.rows import Row, Sent
 from sync.write import apply
+from tests.serving import client, listening
 
 PASSWORD = "right horse"
 HERE, THERE = "220102", "220103"
@@ -226,19 +223,8 @@ async def database(cluster_url: str, template: str) -> AsyncIterator[str]:
 @asynccontextmanager
 async def serving(settings: Settings, *, parts: Any = (files,)) -> AsyncIterator[World]:
     app = build(settings, parts=parts)
-    server = uvicorn.Server(config(app, settings))
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        address = f"http://127.0.0.1:{listening.getsockname()[1]}"
-        task = asyncio.create_task(server._serve([listening]))
-        while not server.started:
-            await asyncio.sleep(0.01)
-            assert not task.done(), task
-        try:
-            async with httpx.AsyncClient(base_url=address, timeout=30) as client:
-                yield World(app, client, address, settings)
-        finally:
-            server.should_exit = True
-            await task
+    async with listening(app) as (address, _), client(address, 30) as http:
+        yield World(app, http, address, settings)
 
 
 def settings_of(url: str, data: Path, **choices: Any) -> Settings:

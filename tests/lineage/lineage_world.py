@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -12,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import uvicorn
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
@@ -20,11 +18,11 @@ from starlette.applications import Starlette
 
 from api.accounts import create_user
 from api.app import build
-from api.server import config
 from api.settings import Settings, engine_url
 from schema.actor import Role
 from schema.areas import area
 from sync.identity import uuid7
+from tests.serving import client, listening
 
 PASSWORD = "right horse"
 AREAS = (
@@ -193,19 +191,8 @@ async def serving(url: str, data: Path, **choices: Any) -> AsyncIterator[World]:
     """The whole app with its stamper and hub."""
     settings = Settings(database_url=url, data=data, **choices)
     app = build(settings)
-    server = uvicorn.Server(config(app, settings))
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        address = f"http://127.0.0.1:{listening.getsockname()[1]}"
-        task = asyncio.create_task(server._serve([listening]))
-        while not server.started:
-            await asyncio.sleep(0.01)
-            assert not task.done(), task
-        try:
-            async with httpx.AsyncClient(base_url=address, timeout=20) as http:
-                yield World(app, http, address)
-        finally:
-            server.should_exit = True
-            await task
+    async with listening(app) as (address, _), client(address) as http:
+        yield World(app, http, address)
 
 
 def code(answer: Document) -> str:

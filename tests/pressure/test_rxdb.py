@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-import asyncio
-import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import asyncpg
 import pytest
-import uvicorn
 
 from api import pressure
 from api.accounts import create_user
 from api.app import build
 from api.context import RequestContext
 from api.pressure import Pressure
-from api.server import config
 from api.settings import Settings
 from api.terminal import Terminal
 from schema.actor import Role
 from tests.pressure.pressure_world import add_county
+from tests.serving import listening
 
 
 async def test_rxdb_sends_again_what_was_answered_with_429(database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -63,16 +60,7 @@ async def test_rxdb_sends_again_what_was_answered_with_429(database_url: str, tm
 async def serving(url: str, data: Path) -> AsyncIterator[str]:
     settings = Settings(database_url=url, data=data)
     app = build(settings, routes=())
-    server = uvicorn.Server(config(app, settings))
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        task = asyncio.create_task(server._serve([listening]))
-        while not server.started:
-            await asyncio.sleep(0.01)
-            assert not task.done(), task
-        try:
-            async with app.state.database.engine.begin() as connection:
-                await create_user(connection, "officer", "a long password", Role.INSPECTOR, ["220102"])
-            yield f"http://127.0.0.1:{listening.getsockname()[1]}"
-        finally:
-            server.should_exit = True
-            await task
+    async with listening(app) as (address, _):
+        async with app.state.database.engine.begin() as connection:
+            await create_user(connection, "officer", "a long password", Role.INSPECTOR, ["220102"])
+        yield address

@@ -14,6 +14,7 @@ import orjson
 from sqlalchemy import text
 
 from api.accounts import Accounts
+from api.app import whole_schema
 from api.context import RequestContext
 from api.database import Database
 from api.documents import Documents, Invalid, choose
@@ -220,8 +221,9 @@ async def opened(url: str, data: Path, registry: Registry | None = None) -> Asyn
     await database.open()
     accounts = Accounts(database, Keys(data / "keys"), settings)
     accounts.keys.load()
+    schema = build_schema(registry, queries=QUERIES, mutations=MUTATIONS) if registry else whole_schema()
     registry = registry or load()
-    documents = Documents(build_schema(registry, queries=QUERIES, mutations=MUTATIONS), Limits())
+    documents = Documents(schema, Limits())
     world = World(database, documents, accounts, settings, registry)
     async with database.engine.begin() as connection:
         await connection.execute(_AREA, [{"code": code, "chain": list(chain)} for code, chain in AREAS.items()])

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import os
-import socket
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 import pytest_asyncio
-import uvicorn
 from playwright.async_api import Browser, Page, async_playwright
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import create_async_engine
@@ -22,8 +19,8 @@ from starlette.applications import Starlette
 
 from api import bootstrap, cluster
 from api.app import build
-from api.server import config
 from api.settings import Settings, engine_url
+from tests.serving import client, listening
 from tests.web.small_world import PASSWORD, fill
 
 FLAGS = (
@@ -49,9 +46,9 @@ class World:
         return found
 
     async def ask(self, query: str, token: str = "", **variables: Any) -> dict[str, Any]:
-        async with httpx.AsyncClient(base_url=self.address) as client:
+        async with client(self.address) as http:
             headers = {"Authorization": f"Bearer {token}"} if token else {}
-            answer = await client.post("/graphql", json={"query": query, "variables": variables}, headers=headers)
+            answer = await http.post("/graphql", json={"query": query, "variables": variables}, headers=headers)
         found: dict[str, Any] = answer.json()
         return found
 
@@ -77,15 +74,8 @@ async def world(small_world_url: str, tmp_path_factory: pytest.TempPathFactory) 
     bootstrap.install_web()
     settings = Settings(database_url=small_world_url, data=Path(tmp_path_factory.mktemp("data")))
     app = build(settings)
-    server = uvicorn.Server(config(app, settings))
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        task = asyncio.create_task(server._serve([listening]))
-        while not server.started:
-            await asyncio.sleep(0.01)
-            assert not task.done(), task
-        yield World(app, f"http://127.0.0.1:{listening.getsockname()[1]}")
-        server.should_exit = True
-        await task
+    async with listening(app) as (address, _):
+        yield World(app, address)
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
