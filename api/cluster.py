@@ -46,7 +46,7 @@ TUNING = {
     "listen_addresses": "",
     "unix_socket_permissions": "0777",  # the password guards it: server and caller may be different users
 }
-THROWAWAY = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
+THROWAWAY = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "wal_compression": "off"}
 
 
 class ClusterError(Exception):
