@@ -97,6 +97,14 @@ async def database_url(cluster_url: str, template: str) -> AsyncIterator[str]:
     await cluster.drop_database(cluster_url, name)
 
 
+@pytest.fixture(scope="module")
+def module_database_url(cluster_url: str, template: str) -> Iterator[str]:
+    """One database for all tests of a file, where they don't need it empty."""
+    name = _new_name()
+    yield asyncio.run(cluster.create_database(cluster_url, name, template))
+    asyncio.run(cluster.drop_database(cluster_url, name))
+
+
 @pytest.fixture
 async def engine(database_url: str) -> AsyncIterator[AsyncEngine]:
     """An engine on the test's own database."""

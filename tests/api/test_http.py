@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import pytest_asyncio
 
 from api.limits import Limits
 from tests.api.http_world import World, code, prepare, serving, session
@@ -19,8 +20,19 @@ GRAPHQL = "application/graphql-response+json"
 JSON = {"Content-Type": "application/json"}
 
 
-@pytest.fixture
-async def world(database_url: str, tmp_path: Path) -> AsyncIterator[World]:
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def world(module_database_url: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
+    await prepare(module_database_url)
+    async with serving(module_database_url, tmp_path_factory.mktemp("world")) as made:
+        yield made
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def own_world(database_url: str, tmp_path: Path) -> AsyncIterator[World]:
+    """For tests that count, or that break the world."""
     await prepare(database_url)
     async with serving(database_url, tmp_path) as made:
         yield made
@@ -243,32 +255,32 @@ async def test_outside_production_anybody_reads_the_schema(world: World) -> None
     assert "data" in await world.ask("{ __schema { queryType { name } } }")
 
 
-async def test_health_says_whether_the_database_is_there_and_migrated(world: World) -> None:
-    assert (await world.client.get("/healthz")).json() == {"status": "ok"}
-    await world.execute("DROP TABLE IF EXISTS alembic_version")
-    unready = await world.client.get("/readyz")
+async def test_health_says_whether_the_database_is_there_and_migrated(own_world: World) -> None:
+    assert (await own_world.client.get("/healthz")).json() == {"status": "ok"}
+    await own_world.execute("DROP TABLE IF EXISTS alembic_version")
+    unready = await own_world.client.get("/readyz")
     assert (unready.status_code, unready.json()["reason"]) == (503, "database not migrated")
-    await world.execute("CREATE TABLE alembic_version (version_num text)")
+    await own_world.execute("CREATE TABLE alembic_version (version_num text)")
     from api.health import heads
 
     for head in heads() or {"0000"}:
-        await world.execute("INSERT INTO alembic_version VALUES (:head)", head=head)
-    assert (await world.client.get("/readyz")).status_code == 200
+        await own_world.execute("INSERT INTO alembic_version VALUES (:head)", head=head)
+    assert (await own_world.client.get("/readyz")).status_code == 200
 
 
-async def test_without_the_database_the_node_is_alive_but_not_ready(world: World) -> None:
-    await world.app.state.database.engine.dispose()
-    world.app.state.database.url = "postgresql://nobody@127.0.0.1:1/none"
-    unready = await world.client.get("/readyz")
+async def test_without_the_database_the_node_is_alive_but_not_ready(own_world: World) -> None:
+    await own_world.app.state.database.engine.dispose()
+    own_world.app.state.database.url = "postgresql://nobody@127.0.0.1:1/none"
+    unready = await own_world.client.get("/readyz")
     assert (unready.status_code, unready.json()["reason"]) == (503, "database unreachable")
-    assert (await world.client.get("/healthz")).status_code == 200
+    assert (await own_world.client.get("/healthz")).status_code == 200
 
 
-async def test_metrics_count_by_kind_of_operation_and_not_by_name(world: World) -> None:
-    await world.ask("query Zhang { hello }")
-    await world.client.post("/graphql", content=b"null", headers=JSON)
-    world.app.state.metrics.observe("zhijian_feed_lag_seconds", "Lag of the feed", lambda: 1.5)
-    text = (await world.client.get("/metrics")).text
+async def test_metrics_count_by_kind_of_operation_and_not_by_name(own_world: World) -> None:
+    await own_world.ask("query Zhang { hello }")
+    await own_world.client.post("/graphql", content=b"null", headers=JSON)
+    own_world.app.state.metrics.observe("zhijian_feed_lag_seconds", "Lag of the feed", lambda: 1.5)
+    text = (await own_world.client.get("/metrics")).text
     assert 'zhijian_graphql_requests_total{operation="query",status="2xx"} 1.0' in text
     assert 'zhijian_graphql_requests_total{operation="invalid",status="4xx"} 1.0' in text
     assert "zhijian_feed_lag_seconds 1.5" in text

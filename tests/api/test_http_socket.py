@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import pytest_asyncio
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 from websockets.typing import Subprotocol
@@ -20,11 +21,22 @@ from api.settings import ROOT
 from api.tokens import LIFETIME, issue, verify
 from tests.api.http_world import World, prepare, serving, session
 
+LIMITS = Limits(init_seconds=0.5, subscriptions=2, frame_characters=10_000)
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-@pytest.fixture
-async def world(database_url: str, tmp_path: Path) -> AsyncIterator[World]:
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def world(module_database_url: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
+    await prepare(module_database_url)
+    async with serving(module_database_url, tmp_path_factory.mktemp("world"), limits=LIMITS) as made:
+        yield made
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def own_world(database_url: str, tmp_path: Path) -> AsyncIterator[World]:
+    """For tests that count, or that break the world."""
     await prepare(database_url)
-    async with serving(database_url, tmp_path, limits=Limits(init_seconds=0.5, subscriptions=2, frame_characters=10_000)) as made:
+    async with serving(database_url, tmp_path, limits=LIMITS) as made:
         yield made
 
 
@@ -226,19 +238,19 @@ async def test_a_restart_closes_with_1012_and_says_nothing(database_url: str, tm
         assert await ends(socket) == 1012
 
 
-async def test_what_ran_on_a_closed_socket_is_gone(world: World) -> None:
-    async with acknowledged(world, (await session(world))["accessToken"]) as socket:
+async def test_what_ran_on_a_closed_socket_is_gone(own_world: World) -> None:
+    async with acknowledged(own_world, (await session(own_world))["accessToken"]) as socket:
         await say(socket, subscribe())
         await hear(socket)
-        assert "zhijian_subscriptions 1.0" in (await world.client.get("/metrics")).text
+        assert "zhijian_subscriptions 1.0" in (await own_world.client.get("/metrics")).text
     for _ in range(100):
         await asyncio.sleep(0.02)
-        metrics = (await world.client.get("/metrics")).text
+        metrics = (await own_world.client.get("/metrics")).text
         if "zhijian_websockets 0.0" in metrics:
             break
     assert "zhijian_subscriptions 0.0" in metrics
     assert "zhijian_websockets 0.0" in metrics
-    assert world.app.state.sockets.open == set()
+    assert own_world.app.state.sockets.open == set()
 
 
 async def test_the_client_of_rxdb_comes_back_after_expiry_and_restart(

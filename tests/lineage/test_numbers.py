@@ -122,20 +122,21 @@ async def test_unused_numbers_go_back_or_are_voided_with_a_reason_and_serve_nobo
     assert (await far.data(BLOCKS))["numberBlocks"] == []
 
 
-@pytest.mark.parametrize(
-    ("series", "area", "count", "expected"),
-    [
-        ("JC", "220103", 1, "OUT_OF_SCOPE"),
-        ("JC", "999999", 1, "AREA_UNKNOWN"),
-        ("jc", "220102", 1, "SERIES_INVALID"),
-        ("JC", "220102", 0, "COUNT_INVALID"),
-        ("JC", "220102", MOST + 1, "COUNT_INVALID"),
-    ],
+REFUSED_BLOCKS = (
+    ("JC", "220103", 1, "OUT_OF_SCOPE"),
+    ("JC", "999999", 1, "AREA_UNKNOWN"),
+    ("jc", "220102", 1, "SERIES_INVALID"),
+    ("JC", "220102", 0, "COUNT_INVALID"),
+    ("JC", "220102", MOST + 1, "COUNT_INVALID"),
 )
-async def test_what_can_not_be_meant_reserves_nothing(world: World, series: str, area: str, count: int, expected: str) -> None:
+
+
+async def test_what_can_not_be_meant_reserves_nothing(world: World) -> None:
     client = await world.sign_in("ins")
-    assert code(await client.ask(RESERVE, series=series, area=area, count=count)) == expected
-    assert await world.scalar("SELECT count(*) FROM number_series") == 0
+    for series, area, count, expected in REFUSED_BLOCKS:
+        found = code(await client.ask(RESERVE, series=series, area=area, count=count))
+        assert found == expected, (series, area, count)
+        assert await world.scalar("SELECT count(*) FROM number_series") == 0
 
 
 STEP = st.tuples(
