@@ -10,6 +10,7 @@ from typing import Any
 from api.accounts import Accounts
 from api.contacts import Contacts
 from api.database import Database
+from api.news import News
 from api.proofs import Proof
 from api.settings import Settings
 from schema.actor import Actor
@@ -40,6 +41,10 @@ class RequestContext:
     contacts: Contacts | None = None  # None while the app is not running
     listening: list[Subscription] = field(default_factory=list)  # open wake subscriptions of a socket
     rows: Mapping[str, list[Any]] = field(default_factory=dict)  # rows of a push by variable, as they came
+    news: News = field(init=False)  # shared by the pulls of this request
+
+    def __post_init__(self) -> None:
+        self.news = News(self.database)
 
     @property
     def moment(self) -> Moment:

@@ -22,7 +22,7 @@ _DROP, _FILL, _FRESH = 0, 1, 2
 
 NEWS_SQL = """
 SELECT asked.record FROM unnest($1::text[], $2::bigint[]) AS asked(record, pos)
-WHERE EXISTS (
+WHERE asked.pos < (SELECT pos FROM sync_head) AND EXISTS (
   SELECT FROM unnest($3::text[]) AS held(scope), LATERAL (
     SELECT FROM sync_scope_doc AS entry WHERE entry.scope = held.scope AND entry.record = asked.record AND entry.pos > asked.pos LIMIT 1
   ) AS newer
@@ -31,6 +31,9 @@ WHERE EXISTS (
 
 A plan that is `sweeping` has a page whatever this says.
 """
+
+ROUND_SQL = f"SELECT epoch, pos, ARRAY({NEWS_SQL}) AS changed FROM sync_head"
+"""The head, and NEWS_SQL's answer as of that head: no later snapshot of this server shows anything up to it that this one lacks."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +77,7 @@ class PagePlan:
 
     @property
     def idle(self) -> bool:
-        """Whether nothing can be new: the page is empty, no need to ask the database."""
+        """Whether nothing can be new: the page is empty."""
         return not self.sweeping and self.state.pos >= self.head_pos
 
     def source(self, record: str, first: int = 1) -> PageSource:
@@ -91,6 +94,11 @@ def plan_page(state: TokenState | None, actor_scopes: Iterable[str], limit: int,
     if limit < 1:
         raise ValueError("a page holds at least one row")
     return PagePlan(_settle(_lineage(state, epoch, head_pos), frozenset(actor_scopes)), limit, head_pos)
+
+
+def holds_all(state: TokenState, actor_scopes: Iterable[str]) -> bool:
+    """Whether the terminal holds the actor's scopes, no other, and each to the same position: only a change can give it a page."""
+    return not state.fill.scopes and not state.drop.scopes and frozenset(state.scopes) == frozenset(actor_scopes)
 
 
 def _lineage(state: TokenState | None, epoch: str, head_pos: int) -> TokenState:

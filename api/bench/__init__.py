@@ -1,4 +1,4 @@
-"""`python -m api bench`: pull and push beside their references, in one run on one database.
+"""`python -m api bench`: each topic beside its references, in one run on one database.
 
 The database is made once by the seed, kept on the cluster, and copied for each run: nobody measures what an earlier run left.
 """
@@ -9,8 +9,8 @@ import argparse
 import asyncio
 import socket
 import sys
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager, redirect_stdout
 from dataclasses import dataclass, replace
 
 import asyncpg
@@ -19,18 +19,42 @@ from rich.console import Console
 
 from api import cluster
 from api.__main__ import VERBS
-from api.bench import measure, report
+from api.bench import conflicts, first, pull, push, report, soak, sync, wake
 from api.bench.client import sign_in
+from api.bench.field import FULL, OURS, PLAIN, Field, Sizes
 from api.bench.processes import postmaster_of
+from api.bench.stock import Stock
 from api.demo_data import Demo
 from api.migrate import heads
 from api.seed import PASSWORD, townships
 from api.server_process import ServerError, ServerProcess
 from api.settings import Settings
+from sync.audit import Chainer
 
-TOPICS = {"pull": measure.pull, "push": measure.push}
+Hear = Callable[[report.Figure], object]
+Tell = Callable[[str], object]
+
+
+@dataclass(frozen=True)
+class Topic:
+    """What can be measured."""
+
+    run: Callable[[Field], Awaitable[list[report.Figure]]]
+    summary: str
+    plain: bool = False  # beside a server of plain Strawberry and SQLAlchemy
+
+
+TOPICS = {
+    "pull": Topic(pull.pull, "full pages, and a pull that has nothing new", plain=True),
+    "push": Topic(push.push, "new documents, from one terminal and from four", plain=True),
+    "sync": Topic(sync.sync, "a round of all records that has nothing new"),
+    "wake": Topic(wake.wake, "from the commit to the terminal's wake"),
+    "first": Topic(first.first, "the first sync of a county"),
+    "conflicts": Topic(conflicts.conflicts, "pushes in which every row is contested"),
+    "soak": Topic(soak.soak, "memory of the server under everything at once"),
+}
 SEED = 1
-PLAIN = (sys.executable, "-m", "api.bench.plain")
+PLAIN_SERVER = (sys.executable, "-m", "api.bench.plain")
 DEVICE = "01a0f4c2-c400-7000-8000-000000000bec"
 
 
@@ -41,72 +65,89 @@ class Order:
     topics: tuple[str, ...]
     enterprises: int
     rounds: int
+    sizes: Sizes = FULL
 
 
 def main(settings: Settings, arguments: list[str]) -> int:
-    parser = argparse.ArgumentParser("python -m api bench", description="Measure pull and push beside their references in one run.")
-    parser.add_argument("topics", nargs="*", metavar="|".join(TOPICS), help="all of them if none is named")
-    parser.add_argument("--json", action="store_true", help="one object per line")
+    about = "\n".join(f"  {name:<11}{topic.summary}" for name, topic in TOPICS.items())
+    parser = argparse.ArgumentParser(
+        "python -m api bench",
+        description="Measure beside references in one run. Topics:\n" + about,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("topics", nargs="*", metavar="TOPIC", help="all of them if none is named")
+    parser.add_argument("--json", action="store_true", help="one object per line, as they are found")
     parser.add_argument("--enterprises", type=int, default=100_000, help="size of the database (default: 100000)")
     parser.add_argument("--rounds", type=int, default=5, help="the median of so many counts, at least 3 (default: 5)")
+    parser.add_argument("--seconds", type=float, default=Sizes.soak_seconds, help="length of the soak (default: 30)")
     given = parser.parse_args(arguments)
     if unknown := set(given.topics) - set(TOPICS):
         parser.error(f"there is no topic {', '.join(sorted(unknown))}")
-    order = Order(tuple(given.topics) or tuple(TOPICS), max(given.enterprises, measure.PAGE * measure.PAGES), max(given.rounds, 3))
+    sizes = Sizes(soak_seconds=given.seconds)
+    least = sizes.page * sizes.pages
+    order = Order(tuple(dict.fromkeys(given.topics)) or tuple(TOPICS), max(given.enterprises, least), max(given.rounds, 3), sizes)
     return _carry_out(settings, order, as_json=given.json)
 
 
 def _carry_out(settings: Settings, order: Order, *, as_json: bool) -> int:
+    """What was found before an interruption is still said."""
+    found: list[report.Figure] = []
+    hear: Hear = (lambda figure: print(report.line(figure), flush=True)) if as_json else found.append
     try:
-        with cluster.running(settings) as url:
-            figures = run(replace(settings, database_url=url), order)
+        with cluster.running(settings) as url, Console(stderr=True).status("preparing") as status:
+            run(replace(settings, database_url=url), order, hear, status.update)
     except (cluster.ClusterError, ServerError) as error:
         print(error, file=sys.stderr)
         return 1
-    if as_json:
-        print(report.lines(figures))
-    else:
-        report.table(figures, Console())
+    finally:
+        if found:
+            report.table(found, Console())
     return 0
 
 
-def run(settings: Settings, order: Order) -> list[report.Figure]:
-    """Measure on a copy of the prepared database, with a server of ours and a plain one beside each other."""
+def run(settings: Settings, order: Order, hear: Hear, tell: Tell = lambda text: None) -> None:
+    """Measure on a copy of the prepared database; `hear` gets each figure once its topic is through."""
     with _copy(settings, prepared(settings, order.enterprises)) as here:
-        ours = ServerProcess(replace(here, port=_free_port(), data=settings.data / "bench"))
-        plain = ServerProcess(replace(here, port=_free_port(), data=settings.data / "bench" / "plain"), PLAIN)
-        with ours, plain:
-            return uvloop.run(_measure(here, order, ours, plain))
+        measure(replace(here, data=settings.data / "bench"), order, hear, tell)
 
 
-async def _measure(settings: Settings, order: Order, ours: ServerProcess, plain: ServerProcess) -> list[report.Figure]:
-    figures = []
-    async with _field(settings, order, ours, plain) as field:
-        for topic in order.topics:
-            figures += await TOPICS[topic](field)
-    return figures
+def measure(settings: Settings, order: Order, hear: Hear, tell: Tell = lambda text: None) -> None:
+    """Measure on that very database, with a server of ours, and a plain one beside it where a topic wants it."""
+    servers = {OURS: ServerProcess(replace(settings, port=_free_port()))}
+    if any(TOPICS[name].plain for name in order.topics):
+        servers[PLAIN] = ServerProcess(replace(settings, port=_free_port(), data=settings.data / "plain"), PLAIN_SERVER)
+    with ExitStack() as stack:
+        for server in servers.values():
+            stack.enter_context(server)
+        uvloop.run(_measure(order, servers, hear, tell))
+
+
+async def _measure(order: Order, servers: dict[str, ServerProcess], hear: Hear, tell: Tell) -> None:
+    async with _field(order, servers, tell) as found:
+        for name in order.topics:
+            token = await sign_in(found.ports[OURS], "province", PASSWORD, DEVICE)  # it is good for a quarter of an hour
+            for figure in await TOPICS[name].run(replace(found, token=token)):
+                hear(figure)
 
 
 @asynccontextmanager
-async def _field(settings: Settings, order: Order, ours: ServerProcess, plain: ServerProcess) -> AsyncIterator[measure.Field]:
-    token = await sign_in(ours.settings.port, "province", PASSWORD, DEVICE)
+async def _field(order: Order, servers: dict[str, ServerProcess], tell: Tell) -> AsyncIterator[Field]:
+    settings = servers[OURS].settings
     connection = await asyncpg.connect(settings.database_url, server_settings={"TimeZone": "UTC", "jit": "off"})
-    try:
-        assert ours.process
-        assert plain.process
-        yield measure.Field(
-            ports={measure.OURS: ours.settings.port, measure.PLAIN: plain.settings.port},
-            processes={measure.OURS: ours.process.pid, measure.PLAIN: plain.process.pid},
+    async with AsyncExitStack() as stack:
+        stack.push_async_callback(connection.close)
+        yield Field(
+            settings=settings,
+            ports={name: server.settings.port for name, server in servers.items()},
+            processes={name: server.process.pid for name, server in servers.items() if server.process},
             postmaster=await postmaster_of(connection),
             connection=connection,
-            token=token,
-            device=DEVICE,
-            demo=Demo(SEED, await townships(connection)),
-            enterprises=order.enterprises,
+            token="",
+            stock=Stock(Demo(SEED, await townships(connection)), DEVICE, order.enterprises),
             rounds=order.rounds,
+            sizes=order.sizes,
+            tell=tell,
         )
-    finally:
-        await connection.close()
 
 
 def prepared(settings: Settings, enterprises: int) -> str:
@@ -126,13 +167,17 @@ def _prepare(settings: Settings, name: str, enterprises: int) -> None:
     assert settings.database_url
     here = replace(settings, database_url=asyncio.run(cluster.create_database(settings.database_url, "bench_unfinished")))
     for verb, arguments in (("migrate", []), ("areas", []), ("seed", ["--enterprises", str(enterprises), "--seed", str(SEED)])):
-        if VERBS[verb].load()(here, arguments):
+        with redirect_stdout(sys.stderr):  # figures alone go out
+            failed = VERBS[verb].load()(here, arguments)
+        if failed:
             raise ServerError(f"`python -m api {verb}` failed for the bench database.")
     asyncio.run(_finish(settings.database_url, name))
 
 
 async def _finish(url: str, name: str) -> None:
-    inside = await asyncpg.connect(cluster.database_url(url, "bench_unfinished"))
+    url_inside = cluster.database_url(url, "bench_unfinished")
+    inside = await asyncpg.connect(url_inside)
+    await Chainer(url_inside).drain()  # the seed's backlog would be chained while others are measured
     await inside.execute("VACUUM ANALYZE")
     await inside.close()
     outside = await asyncpg.connect(url)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import zlib
 from types import TracebackType
 from typing import Any, Self
 
@@ -18,10 +19,12 @@ class AnswerError(Exception):
 class Client:
     """One connection that posts GraphQL; requests one after the other."""
 
-    def __init__(self, port: int, token: str | None = None, host: str = "127.0.0.1") -> None:
+    def __init__(self, port: int, token: str | None = None, host: str = "127.0.0.1", encoding: str = "") -> None:
         self.port = port
         self.host = host
         self.token = token
+        self.encoding = encoding  # "gzip", or as it is
+        self.received = 0  # bytes of answers, as they came over the wire
         self.reader: asyncio.StreamReader
         self.writer: asyncio.StreamWriter
 
@@ -41,8 +44,9 @@ class Client:
         return answer["data"]
 
     async def post(self, content: bytes) -> bytes:
-        """The answer to a prepared body, as it came."""
+        """The answer to a prepared body, unpacked."""
         bearer = f"Authorization: Bearer {self.token}\r\n" if self.token else ""
+        bearer += f"Accept-Encoding: {self.encoding}\r\n" if self.encoding else ""
         head = (
             f"POST /graphql HTTP/1.1\r\nHost: {self.host}:{self.port}\r\n{bearer}"
             f"Content-Type: application/json\r\nAccept: application/graphql-response+json, application/json\r\n"
@@ -54,6 +58,9 @@ class Client:
     async def _answer(self) -> bytes:
         head = (await self.reader.readuntil(b"\r\n\r\n")).decode("latin-1").lower()
         content = await self._content(head)
+        self.received += len(head) + len(content)
+        if "content-encoding: gzip" in head:
+            content = zlib.decompress(content, 31)
         if " 200 " not in head.partition("\r\n")[0]:
             raise AnswerError(head.partition("\r\n")[0] + " " + content[:2000].decode(errors="replace"))
         return content

@@ -25,7 +25,15 @@ def processor_milliseconds(pid: int) -> float:
 def database_milliseconds(postmaster: int) -> float:
     """Processor time of all of a database server's processes, also of those that have ended."""
     fields = _stat(postmaster)
-    return (int(fields[13]) + int(fields[14])) * _TICK + sum(map(processor_milliseconds, _children(postmaster)))
+    return (int(fields[13]) + int(fields[14])) * _TICK + sum(map(_milliseconds_if_there, _children(postmaster)))
+
+
+def _milliseconds_if_there(pid: int) -> float:
+    """A backend may end while we look; its parent knows its time the next time."""
+    try:
+        return processor_milliseconds(pid)
+    except OSError:
+        return 0.0
 
 
 async def postmaster_of(connection: asyncpg.Connection[asyncpg.Record]) -> int | None:

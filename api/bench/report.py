@@ -56,9 +56,9 @@ class Rounds:
         ]
 
 
-def lines(figures: Iterable[Figure]) -> str:
-    """One JSON object per line."""
-    return "\n".join(json.dumps(asdict(figure)) for figure in figures)
+def line(figure: Figure) -> str:
+    """As one JSON object."""
+    return json.dumps(asdict(figure))
 
 
 def table(figures: Iterable[Figure], console: Console) -> None:

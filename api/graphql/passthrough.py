@@ -16,12 +16,13 @@ from strawberry.schema.schema import StrawberryGraphQLCoreExecutionContext
 
 from api.graphql.names import camel
 from api.graphql.select import OrderKey, Parameters, Reader, beyond, columns, condition, cursor, order_by, readable, selected
+from api.news import News
 from api.read_pool import Behind
 from schema.actor import Actor
 from schema.base import Document, Record
 from schema.registry import Registry
 from sync.lineage import renew_behind
-from sync.pull import PageSource, plan_page
+from sync.pull import PageSource, holds_all, plan_page
 from sync.token import TokenState
 
 Fragment = orjson.Fragment
@@ -151,17 +152,28 @@ class Pull(Plan):
     seal: Callable[[TokenState], str]
     scopes: Sequence[str] = field(default=())
     at_head: Callable[[int], None] = field(default=lambda pos: None)  # hears of the head when the page is the last one
+    news: News | None = None  # shared by the pulls of the request
 
     async def complete(self, executor: Any, object_type: GraphQLObjectType, details: Any) -> Any:
         wanted = selected(executor, object_type, details)
         lists = [name for name, sub in wanted.items() if sub[0].node.name.value == "documents"]
         target = object_type.fields["documents"].type.of_type.of_type.of_type if lists else None
         selections = [(target, wanted[name]) for name in lists]
+        if self.state is not None and await self._nothing_new(self.state):
+            return self._answer(executor, object_type, wanted, dict.fromkeys(lists, EMPTY), self.seal(self.state))
         try:
             bodies, token = await self.pool.read(lambda connection: self._page(connection, executor, selections))
         except Behind:
             bodies, token = await self._gone_back(executor, selections)
         return self._answer(executor, object_type, wanted, dict(zip(lists, bodies, strict=True)), self.seal(token))
+
+    async def _nothing_new(self, state: TokenState) -> bool:
+        if self.news is None or not holds_all(state, self.scopes):
+            return False
+        head = await self.news.head_if_nothing_new(self.record.name, state)
+        if head is not None:
+            self.at_head(head)
+        return head is not None
 
     async def _page(self, connection: Any, executor: Any, selections: Sequence[tuple[Any, Any]]) -> tuple[list[Fragment], TokenState]:
         """The page's documents once for each selection, and the checkpoint after it. Raises Behind."""

@@ -26,7 +26,7 @@ from sync.conflicts import message
 from sync.rows import Row, Sent
 from sync.scoping import adopt_waiting
 from sync.store import is_data_fault
-from sync.token import decode, encode
+from sync.token import TokenState, decode, encode
 from sync.write import apply
 
 MOST_PULLED = 5000
@@ -109,8 +109,12 @@ class Resolvers:
         key, name = info.context.accounts.keys.checkpoint, self.record.name
         state = decode(checkpoint.token, key, name) if checkpoint else None
         scopes = relevant(actor.scopes, self.record, self.registry)
+
+        def seal(after: TokenState) -> str:
+            return checkpoint.token if after == state else encode(after, key, name)
+
         pool, told = info.context.database.pool, _holds(info.context, actor)
-        return Pull(self.record, actor, self.registry, pool, state, limit, lambda after: encode(after, key, name), scopes, told)
+        return Pull(self.record, actor, self.registry, pool, state, limit, seal, scopes, told, info.context.news)
 
     async def push(self, info: Info, rows: list[Any]) -> Rows:
         """推送本地修改；回答服务器现状与所发不同的行。"""
