@@ -36,7 +36,7 @@ VERBS = {
     "restore": Verb("api.backup:restore_main", "put the state of a backup in the place of the database"),
     "seed": Verb("api.seed:main", "fill the database with invented data"),
     "audit": Verb("api.audit:main", "verify the audit's hash chain, print its heads, or fit a role that can't change it"),
-    "bench": Verb("api.bench:main", "measure pull and push beside their references"),
+    "bench": Verb("api.bench:main", "measure pulls, pushes, sync rounds, wakes and more beside their references"),
     "schema": Verb("api.printed:main", "print the GraphQL schema and the permission table"),
     "doctor": Verb("api.doctor:main", "say what is missing, and what to do"),
     "stop": Verb("api.cluster:main", "stop a private PostgreSQL that was left running"),

@@ -23,7 +23,7 @@ Batches = Sequence[Sequence[Document]]
 
 async def conflicts(field: Field) -> list[Figure]:
     """Turns end when the feed has given out the last position. The rival's own pushes are not in the figures."""
-    (mine, my_token), (theirs, their_token) = await signed_in(field, Role.SUPERVISOR, PROVINCE, 2)
+    [(mine, my_token)], [(theirs, their_token)] = [await signed_in(field, Role.SUPERVISOR, PROVINCE, 1) for _ in range(2)]
     race = Race(field, f"conflicts.{field.sizes.contested[0]}", "merges/s")
     port = field.ports[OURS]
     async with Client(port, my_token) as me, Client(port, their_token) as rival:

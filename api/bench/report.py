@@ -44,12 +44,17 @@ class Rounds:
     def median(self, contestant: str) -> float:
         return statistics.median(self.values[contestant])
 
+    def _ratio(self, own: float, other: float) -> float | None:
+        """None where one of them is too small to be measured."""
+        better, worse = (other, own) if self.less_is_better else (own, other)
+        return round(better / worse, 3) if worse and better else None
+
     def figures(self) -> list[Figure]:
         """Ours against each reference, then the references themselves."""
         own = self.median("ours")
         others = [name for name in self.values if name != "ours"]
-        ratio = {name: self.median(name) / own if self.less_is_better else own / self.median(name) for name in others}
-        compared = [Figure(self.topic, round(own, 2), self.unit, name, round(ratio[name], 3)) for name in others]
+        ratio = {name: self._ratio(own, self.median(name)) for name in others}
+        compared = [Figure(self.topic, round(own, 2), self.unit, name, ratio[name]) for name in others]
         return [
             *(compared or [Figure(self.topic, round(own, 2), self.unit)]),
             *(Figure(f"{self.topic}.{name}", round(self.median(name), 2), self.unit) for name in others),

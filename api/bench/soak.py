@@ -29,11 +29,13 @@ async def soak(field: Field) -> list[Figure]:
     township = await field.connection.fetchval("SELECT min(code) FROM area WHERE parent_code = $1 AND valid_to IS NULL", COUNTY)
     before, done = await field.count("SELECT count(*) FROM enterprise"), Counter[str]()
     terminals = await signed_in(field, Role.INSPECTOR, COUNTY, field.sizes.soak_clients)
+    async with Client(field.ports[OURS], terminals[0][1]) as client:
+        tokens, _ = await catch_up(client)
     end = perf_counter() + field.sizes.soak_seconds
     async with asyncio.TaskGroup() as group:
         sampling = group.create_task(_sample(field, end))
         for _, token in terminals:
-            group.create_task(_work(field, token, township, end, done))
+            group.create_task(_work(field, Client(field.ports[OURS], token), dict(tokens), township, end, done))
     arrived = await field.count("SELECT count(*) FROM enterprise") - before
     require(arrived == done["pushed"], f"{done['pushed']} new enterprises, got {arrived}")
     return [
@@ -68,10 +70,9 @@ async def _sample(field: Field, end: float) -> list[Sample]:
         await asyncio.sleep(1 / SAMPLES_PER_SECOND)
 
 
-async def _work(field: Field, token: str, township: str, end: float, done: Counter[str]) -> None:
-    """One terminal: it begins anew, pushes, and asks for news, in turn."""
-    async with Client(field.ports[OURS], token) as client:
-        tokens, _ = await catch_up(client)
+async def _work(field: Field, opening: Client, tokens: Tokens, township: str, end: float, done: Counter[str]) -> None:
+    """One terminal: it pushes, asks for news, and begins anew, in turn."""
+    async with opening as client:
         turns: list[Callable[[], Awaitable[None]]] = [
             lambda: _push(field, client, township, done),
             lambda: _news(client, tokens, done),

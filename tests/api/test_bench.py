@@ -5,9 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Iterator
-from dataclasses import replace
 from io import StringIO
-from pathlib import Path
 
 import pytest
 from rich.console import Console
@@ -36,12 +34,12 @@ ENTERPRISES = 60
 
 @pytest.fixture(scope="module")
 def found(cluster_url: str, china: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, list[Figure]]]:
-    """Figures by name, of all topics but those that need the plain server, in one run."""
+    """Figures by name, of all topics in one run."""
     name = f"test_{os.getpid()}_bench"
     url = asyncio.run(cluster.create_database(cluster_url, name, china))
     asyncio.run(seed.fill(url, ENTERPRISES, bench.SEED, Console(file=StringIO())))
     figures: dict[str, list[Figure]] = {}
-    order = bench.Order(("sync", "wake", "first", "conflicts", "soak"), ENTERPRISES, 1, SIZES)
+    order = bench.Order(tuple(bench.TOPICS), ENTERPRISES, 1, SIZES)
     settings = Settings(database_url=url, data=tmp_path_factory.mktemp("bench"))
     bench.measure(settings, order, lambda figure: figures.setdefault(figure.name, []).append(figure), lambda text: None)
     yield figures
@@ -109,18 +107,8 @@ def test_figures_are_lines_of_json(found: dict[str, list[Figure]]) -> None:
     )
 
 
-def test_pull_and_push_are_measured_in_one_run(cluster_url: str, china: str, tmp_path: Path) -> None:
-    name = f"test_{os.getpid()}_bench_both"
-    url = asyncio.run(cluster.create_database(cluster_url, name, china))
-    asyncio.run(seed.fill(url, ENTERPRISES, bench.SEED, Console(file=StringIO())))
-    figures: dict[str, float] = {}
-    order = bench.Order(("push", "pull"), ENTERPRISES, 1, replace(SIZES, page=10))
-    settings = Settings(database_url=url, data=tmp_path)
-    try:
-        bench.measure(settings, order, lambda figure: figures.setdefault(figure.name, figure.value), lambda text: None)
-    finally:
-        asyncio.run(cluster.drop_database(cluster_url, name))
-    assert {"push.10", "push.10.plain", "push.10.at2", "pull", "pull.floor", "pull.plain", "pull.empty.p50"} <= set(figures)
+def test_pull_and_push_are_measured_beside_the_plain_server_in_the_same_run(found: dict[str, list[Figure]]) -> None:
+    assert {"push.10", "push.10.plain", "push.10.at2", "pull", "pull.floor", "pull.plain", "pull.empty.p50"} <= set(found)
 
 
 def test_a_topic_that_there_is_not_is_refused(capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import time
 from collections import Counter
 from pathlib import Path
@@ -143,10 +142,10 @@ async def test_a_page_is_whole_while_the_server_is_full(yard: Yard) -> None:
 
 
 async def test_memory_stays_flat(yard: Yard) -> None:
-    """`ZHIJIAN_SOAK` rounds of 200 pulls, half of them of pages."""
+    """Rounds of 200 pulls, half of them of pages; `python -m api bench soak` is the long one."""
     process = yard.server.process
     assert process is not None
-    rounds = int(os.environ.get("ZHIJIAN_SOAK", "6"))
+    rounds = 6
     sizes = []
 
     async def work(tokens: list[str]) -> None:
