@@ -2,7 +2,7 @@
 #   make demo [PORT=8000] [DATA=.data] [ONCE=1]   set up, play the field day, go on serving (ONCE=1: stop after it)
 #   make test [ARGS="-k merge"]                   set up and run all tests
 #   make check                                    ruff, mypy, import-linter, printed schema and permission table up to date
-#   make fuzz [SEED=1-10] [STEPS=2000]           sync under random faults, ten runs with four real terminals
+#   make fuzz [SEED=1-10] [STEPS=2000]           idle writers for 30 s, then sync under random faults: ten runs with four real terminals
 #   make stop [DATA=.data]                        stop a private PostgreSQL that was left running
 #   make doctor                                   say what is missing
 #   make lock                                     resolve pyproject.toml anew into requirements.lock
@@ -38,6 +38,7 @@ check:
 
 fuzz:
 	@$(PYTHON) -m api.bootstrap test
+	@ZHIJIAN_HELD_SECONDS=30 python -m pytest -n 0 -s tests/lineage/test_standby.py -k misses
 	@exec python -m api fuzz --seed $(or $(SEED),1-10) --steps $(or $(STEPS),2000) $(if $(TERMINALS),--terminals $(TERMINALS))
 
 format:

@@ -8,7 +8,7 @@ import logging
 import random
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import asyncpg
@@ -22,6 +22,7 @@ from sync.audit import Chainer
 from sync.feed import Lag, Stamper, read_lag
 from sync.files import Files
 from sync.scoping import adopt
+from sync.tombstones import Trimmer
 from sync.vault import open_vault
 from sync.wake import WakeHub
 
@@ -53,12 +54,15 @@ async def feed(app: Starlette) -> AsyncIterator[None]:
     metrics.observe("zhijian_feed_leading", "1 on the node that stamps", lambda: float(stamper.leading))
     chainer = Chainer(app.state.database.connect, app.state.settings.audit_digest)
     metrics.observe("zhijian_audit_chained", "Entries of the audit that this node has chained", lambda: float(chainer.chained))
+    trimmer = Trimmer(app.state.database.connect, timedelta(days=app.state.settings.tombstone_days))
+    metrics.observe("zhijian_tombstones_trimmed", "Tombstones that this node has taken out of the feed", lambda: float(trimmer.trimmed))
     async with (
         _running(stamper.run()),
         _running(hub.run()),
         _running(_adopt_for_ever(app)),
         _running(watch()),
         _running(chainer.run()),
+        _running(trimmer.run()),
         _running(access.watch(app)),
     ):
         yield

@@ -75,10 +75,11 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Head:
-    """The lineage of the database, and the last position given out."""
+    """The lineage of the database, the last position given out, and the one up to which tombstones were trimmed."""
 
     epoch: str
     pos: int
+    trimmed_pos: int = 0
 
 
 @dataclass(frozen=True)
@@ -96,8 +97,8 @@ def connector(connect: str | Connect) -> Connect:
 
 async def read_head(connection: Any) -> Head:
     """The head as this server has it; read it on the connection that serves the page."""
-    row = await connection.fetchrow("SELECT epoch, pos FROM sync_head")
-    return Head(row["epoch"], row["pos"]) if row else Head("", 0)
+    row = await connection.fetchrow("SELECT epoch, pos, trimmed_pos FROM sync_head")
+    return Head(row["epoch"], row["pos"], row["trimmed_pos"]) if row else Head("", 0)
 
 
 async def read_lag(connection: Any) -> Lag:

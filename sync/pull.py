@@ -1,9 +1,12 @@
 """Which documents the next page of a pull holds, and what the terminal's checkpoint says after it. Pure: builds SQL, runs none.
 
-A page takes, in this order and always up to its limit: documents of withdrawn scopes (drop), documents of newly granted scopes
-(fill), changes (fresh). Drop and fill look no further than `pos`, the position up to which the terminal holds its other scopes,
-because fresh goes on from there for all scopes together. So a first pull is a fill of everything up to the head, and a replay after
+A page takes, in this order and always up to its limit: old tombstones that the terminal has not been told of (gone), documents of
+withdrawn scopes (drop), documents of newly granted scopes (fill), changes (fresh). Drop and fill look no further than `pos`, the position
+up to which the terminal holds its other scopes, because fresh goes on from there for all scopes together. So a first pull is a fill of everything up to the head, and a replay after
 a change of epoch is fresh from 0, tombstones included.
+
+Gone covers what the trimmer took out of the feed (`sync.tombstones`): whatever left a scope between `pos` and `trimmed_pos` and has not
+come back. It may name more than the terminal holds, which does no harm.
 
 It rests on two promises of the writers and the stamper: every change names all scopes that the document is in, so all its `in` rows
 share one position; and positions become visible in their order.
@@ -18,7 +21,7 @@ from typing import Any
 from sync.token import Sweep, TokenState
 
 _PHASE = 1 << 60  # `ord` = phase * _PHASE + pos: one number that orders a page and says where it ended
-_DROP, _FILL, _FRESH = 0, 1, 2
+_GONE, _DROP, _FILL, _FRESH = 0, 1, 2, 3
 
 NEWS_SQL = """
 SELECT asked.record FROM unnest($1::text[], $2::bigint[]) AS asked(record, pos)
@@ -48,18 +51,26 @@ class PageSource:
     args: list[Any]
     limit: int
     state: TokenState
+    trimmed_pos: int = 0
 
     def next_state(self, last: int | None, count: int) -> TokenState:
         """The checkpoint after a page of `count` rows, the last of which has `ord` `last` (None: no rows)."""
         phase, pos = divmod(last or 0, _PHASE)
         if count < self.limit or phase == _FRESH:
             return self._all(pos if phase == _FRESH else self.state.pos)
+        if phase == _GONE:
+            return replace(self.state, told=pos)
+        told = self._told(self.state.pos)
         if phase == _FILL:
-            return replace(self.state, drop=Sweep(), fill=replace(self.state.fill, after=pos))
-        return replace(self.state, drop=replace(self.state.drop, after=pos))
+            return replace(self.state, drop=Sweep(), fill=replace(self.state.fill, after=pos), told=told)
+        return replace(self.state, drop=replace(self.state.drop, after=pos), told=told)
 
     def _all(self, pos: int) -> TokenState:
-        return TokenState(self.state.epoch, pos, _sorted(self.state.scopes + self.state.fill.scopes))
+        return TokenState(self.state.epoch, pos, _sorted(self.state.scopes + self.state.fill.scopes), told=self._told(pos))
+
+    def _told(self, pos: int) -> int:
+        told = max(self.state.told, self.trimmed_pos)
+        return told if told > pos else 0
 
 
 @dataclass(frozen=True)
@@ -69,11 +80,17 @@ class PagePlan:
     state: TokenState
     limit: int
     head_pos: int
+    trimmed_pos: int = 0
 
     @property
     def sweeping(self) -> bool:
-        """Whether a change of grants is still being worked off."""
-        return bool(self.state.drop.scopes or self.state.fill.scopes)
+        """Whether a change of grants, or a long absence, is still being worked off."""
+        return bool(self.state.drop.scopes or self.state.fill.scopes) or self.long_away
+
+    @property
+    def long_away(self) -> bool:
+        """Whether tombstones were trimmed that the terminal has not been told of."""
+        return max(self.state.pos, self.state.told) < self.trimmed_pos
 
     @property
     def idle(self) -> bool:
@@ -82,18 +99,21 @@ class PagePlan:
 
     def source(self, record: str, first: int = 1) -> PageSource:
         """The page's rows; placeholders count from `$first`, so that the caller's own parameters may stand before them."""
-        builder = _Builder(self.state, self.limit, [record], first)
-        return PageSource(builder.page(), builder.args, self.limit, self.state)
+        builder = _Builder(self.state, self.limit, [record], first, long_away=self.long_away)
+        return PageSource(builder.page(), builder.args, self.limit, self.state, self.trimmed_pos)
 
 
-def plan_page(state: TokenState | None, actor_scopes: Iterable[str], limit: int, epoch: str, head_pos: int) -> PagePlan:
+def plan_page(
+    state: TokenState | None, actor_scopes: Iterable[str], limit: int, epoch: str, head_pos: int, trimmed_pos: int = 0
+) -> PagePlan:
     """What to send next to a terminal that holds `state` (None: nothing).
 
     `epoch` and `head_pos` must be read on the connection that serves the page (or earlier on the same server): a standby may be behind.
+    A page read when more has been trimmed than `trimmed_pos` says must be planned again.
     """
     if limit < 1:
         raise ValueError("a page holds at least one row")
-    return PagePlan(_settle(_lineage(state, epoch, head_pos), frozenset(actor_scopes)), limit, head_pos)
+    return PagePlan(_settle(_lineage(state, epoch, head_pos), frozenset(actor_scopes)), limit, head_pos, trimmed_pos)
 
 
 def holds_all(state: TokenState, actor_scopes: Iterable[str]) -> bool:
@@ -121,6 +141,7 @@ def _settle(state: TokenState, granted: frozenset[str]) -> TokenState:
         _sorted(granted.intersection(state.scopes)),
         _sweep(kept, granted - known, state.fill.after),
         _sweep(going, known - granted, state.drop.after),
+        state.told,
     )
 
 
@@ -136,8 +157,8 @@ def _sorted(scopes: Iterable[str]) -> tuple[str, ...]:
 class _Builder:
     """Collects the parameters while the page's SQL is written. Limits stand in the text: the planner must know them."""
 
-    def __init__(self, state: TokenState, limit: int, args: list[Any], first: int) -> None:
-        self.state, self.limit, self.args, self.first = state, limit, args, first
+    def __init__(self, state: TokenState, limit: int, args: list[Any], first: int, *, long_away: bool) -> None:
+        self.state, self.limit, self.args, self.first, self.long_away = state, limit, args, first, long_away
         self.all = _sorted(state.scopes + state.fill.scopes)
 
     def page(self) -> str:
@@ -153,10 +174,20 @@ class _Builder:
         return f"WITH {', '.join(steps)} {union} ORDER BY ord"
 
     def _phases(self) -> list[tuple[int, str, str]]:
-        phases = [(_DROP, "dropped", self._dropped())] if self.state.drop.scopes else []
+        phases = [(_GONE, "gone", self._gone())] if self.long_away else []
+        if self.state.drop.scopes:
+            phases.append((_DROP, "dropped", self._dropped()))
         if self.state.fill.scopes:
             phases.append((_FILL, "filled", self._filled()))
         return [*phases, (_FRESH, "fresh", self._fresh())]
+
+    def _gone(self) -> str:
+        """What left the scopes that the terminal holds in part or whole, after what it has been told."""
+        told, scopes = max(self.state.pos, self.state.told), _sorted(self.all + self.state.drop.scopes)
+        pos, after, held = self._add(self.state.pos, "bigint"), self._add(told, "bigint"), self._add(list(scopes), "text[]")
+        back = self._exists("back", f"back.scope = ANY({held}) AND (back.state = 'in' OR back.pos > {pos})")  # the other phases' to tell
+        where = f"entry.record = {self._record} AND entry.pos > {after} AND entry.scopes && {held} AND NOT {back}"
+        return f"SELECT entry.doc_id, entry.pos FROM sync_tombstone AS entry WHERE {where} ORDER BY entry.pos LIMIT {self.limit}"
 
     def _dropped(self) -> str:
         """What the terminal may hold of the withdrawn scopes, and neither has by another scope nor will be told by a change."""

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from schema.problems import Problem, Refused
 
 _TAG_BYTES = 16  # 128 bits; RFC 2104 section 5 allows half of the digest
-_VERSION = 1
+_VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,8 @@ class TokenState:
     """What a terminal holds of one record.
 
     `scopes` are held whole up to `pos`; `fill` are newly granted ones, of which only the part up to `fill.after` has been sent;
-    `drop` are withdrawn ones, of which the part up to `drop.after` has been removed.
+    `drop` are withdrawn ones, of which the part up to `drop.after` has been removed. `told` is the position up to which it has been
+    told of what left its scopes, where that is further than `pos`.
     """
 
     epoch: str
@@ -42,13 +43,16 @@ class TokenState:
     scopes: tuple[str, ...] = ()
     fill: Sweep = Sweep()
     drop: Sweep = Sweep()
+    told: int = 0
 
 
 def encode(state: TokenState, key: bytes, record: str = "") -> str:
     """The state as signed, opaque, URL-safe text; valid for the same `record` alone."""
     fill, drop = state.fill, state.drop
     groups = [" ".join(scopes) for scopes in (state.scopes, fill.scopes, drop.scopes)]
-    body = _deflate(json.dumps([_VERSION, state.epoch, state.pos, fill.after, drop.after, *groups], separators=(",", ":")).encode())
+    body = _deflate(
+        json.dumps([_VERSION, state.epoch, state.pos, fill.after, drop.after, state.told, *groups], separators=(",", ":")).encode()
+    )
     return base64.urlsafe_b64encode(_tag(body, key, record) + body).rstrip(b"=").decode()
 
 
@@ -58,11 +62,14 @@ def decode(text: str, key: bytes, record: str = "") -> TokenState:
     tag, body = raw[:_TAG_BYTES], raw[_TAG_BYTES:]
     if not hmac.compare_digest(tag, _tag(body, key, record)):
         raise _invalid()
-    version, epoch, pos, filled, dropped, *groups = json.loads(zlib.decompress(body, wbits=-15))
-    if version != _VERSION:
+    version, *values = json.loads(zlib.decompress(body, wbits=-15))
+    if version not in (1, _VERSION):
         raise _invalid()
+    if version == 1:
+        values.insert(4, 0)  # of a terminal from before `told`
+    epoch, pos, filled, dropped, told, *groups = values
     served, fill, drop = (tuple(group.split()) for group in groups)
-    return TokenState(epoch, pos, served, Sweep(fill, filled), Sweep(drop, dropped))
+    return TokenState(epoch, pos, served, Sweep(fill, filled), Sweep(drop, dropped), told)
 
 
 def _raw(text: str) -> bytes:

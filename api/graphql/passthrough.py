@@ -27,7 +27,7 @@ from sync.token import TokenState
 
 Fragment = orjson.Fragment
 EMPTY = Fragment(b"[]")
-HEAD_SQL = "SELECT epoch, pos FROM sync_head"
+HEAD_SQL = "SELECT epoch, pos, trimmed_pos FROM sync_head"
 
 
 @dataclass
@@ -181,7 +181,7 @@ class Pull(Plan):
         assert head is not None  # written by the first stamper
         if self.state is not None and self.state.epoch == head["epoch"] and self.state.pos > head["pos"]:
             raise Behind
-        plan = plan_page(self.state, self.scopes, self.limit, head["epoch"], head["pos"])
+        plan = plan_page(self.state, self.scopes, self.limit, head["epoch"], head["pos"], head["trimmed_pos"])
         if plan.idle:
             self.at_head(head["pos"])
             return [EMPTY] * len(selections), plan.state
@@ -190,7 +190,9 @@ class Pull(Plan):
         aggregates = [self._documents(executor, reader, target, details) for target, details in selections]
         row = await connection.fetchrow(self._sql(source, aggregates, seen), *parameters.values, *source.args)
         assert row is not None  # an aggregate without GROUP BY has one row
-        bodies = [EMPTY if body is None else Fragment(body) for body in row[2:]]
+        if row[2] > head["trimmed_pos"]:  # tombstones went between the two statements, and this page may lack them
+            return await self._page(connection, executor, selections)
+        bodies = [EMPTY if body is None else Fragment(body) for body in row[3:]]
         if row[1] < self.limit:
             self.at_head(head["pos"])
         return bodies, source.next_state(row[0], row[1])
@@ -210,7 +212,8 @@ class Pull(Plan):
             for n, (_, gone) in enumerate(aggregates)
         )
         return (
-            f"SELECT max(d.ord), count(*){outputs} FROM ({source.sql}) d LEFT JOIN {self.record.name} t ON t.id = d.doc_id"
+            f"SELECT max(d.ord), count(*), (SELECT trimmed_pos FROM sync_head){outputs}"
+            f" FROM ({source.sql}) d LEFT JOIN {self.record.name} t ON t.id = d.doc_id"
             f" CROSS JOIN LATERAL (SELECT coalesce({seen} AND NOT t.deleted, false) AS yes) readable{laterals}"
         )
 

@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from schema import feed
 from schema.metadata import metadata
 
-_TABLES = [feed.sync_change, feed.sync_pending, feed.sync_head, feed.sync_scope_doc, feed.sync_shadow]
+_TABLES = [feed.sync_change, feed.sync_pending, feed.sync_head, feed.sync_scope_doc, feed.sync_tombstone, feed.sync_mark, feed.sync_shadow]
 _PROBE = "CREATE TABLE probe (id uuid PRIMARY KEY, scopes text[] NOT NULL, version int NOT NULL)"
 
 

@@ -54,7 +54,7 @@ class Terminal:
     async def plan(self, connection: Any, limit: int) -> PagePlan:
         head = await read_head(connection)
         state = decode(self.token, KEY, "probe") if self.token else None
-        return plan_page(state, self.scopes, limit, head.epoch, head.pos)
+        return plan_page(state, self.scopes, limit, head.epoch, head.pos, head.trimmed_pos)
 
     async def look(self, connection: Any, limit: int) -> tuple[list[Any], str]:
         """A page and the checkpoint after it; nothing is kept."""

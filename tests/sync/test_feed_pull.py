@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from sync.feed import drain, read_head
 from sync.pull import NEWS_SQL, PagePlan, plan_page
 from sync.token import Sweep, TokenState
+from sync.tombstones import trim
 from tests.sync.feed_world import Terminal, document, readable, write
 
 _scopes = st.frozensets(st.sampled_from("abcd"))
@@ -59,7 +60,7 @@ async def _write(connection: Any, writes: list[tuple[int, frozenset[str]]]) -> N
 
 
 async def _take(connection: Any, terminal: Terminal, step: tuple[Any, ...]) -> None:
-    """Some changes, perhaps stamped; perhaps another grant; one time in ten another lineage; a few pages."""
+    """Some changes, perhaps stamped; perhaps another grant; now and then another lineage, or old tombstones trimmed; a few pages."""
     writes, stamped, granted, changed, pulls, chance = step
     await _write(connection, writes)
     if stamped:
@@ -68,6 +69,8 @@ async def _take(connection: Any, terminal: Terminal, step: tuple[Any, ...]) -> N
         terminal.scopes = granted
     if chance == 9:
         await connection.execute("UPDATE sync_head SET epoch = epoch || '+'")
+    if chance >= 6:
+        await trim(connection, max(1, (await read_head(connection)).pos - chance + 6), batch=1 + chance % 2 * 9)
     for limit in pulls:
         await _pull_checked(connection, terminal, limit)
 

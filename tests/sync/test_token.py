@@ -14,7 +14,7 @@ from sync.token import Sweep, TokenState, decode, encode
 KEY = b"key"
 _scopes = st.lists(st.from_regex(r"[A-Za-z0-9:_-]{1,30}", fullmatch=True), max_size=40).map(tuple)
 _sweeps = st.builds(Sweep, _scopes, st.integers(0, 2**60))
-_states = st.builds(TokenState, st.text(max_size=40), st.integers(0, 2**60), _scopes, _sweeps, _sweeps)
+_states = st.builds(TokenState, st.text(max_size=40), st.integers(0, 2**60), _scopes, _sweeps, _sweeps, st.integers(0, 2**60))
 _STATE = TokenState("epoch", 7, ("220102",), Sweep(("220103",), 3))
 
 
@@ -57,3 +57,8 @@ def _assert_refused(text: str, key: bytes) -> None:
     with pytest.raises(Refused) as refused:
         decode(text, key)
     assert [problem.code for problem in refused.value.problems] == ["CHECKPOINT_INVALID"]
+
+
+def test_a_checkpoint_of_an_earlier_version_is_still_good() -> None:
+    """What `encode` made of `_STATE` before `told` was added."""
+    assert decode("WF6l9iMcOFqRWSNwlJUluYs21FFKLchPzlDSMdcx1jHQUTIyMjA0MFKCMoyBDKVYAA", KEY) == _STATE
