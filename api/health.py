@@ -15,6 +15,7 @@ from api.database import Database
 from api.errors import log_bug
 from api.settings import ROOT
 
+STALLED_SECONDS = 10.0
 PATIENCE = 5  # seconds; a load balancer asks again
 
 
@@ -23,9 +24,13 @@ async def healthz(_: Request) -> Response:
 
 
 async def readyz(request: Request) -> Response:
-    """503 with a reason while the database is out of reach or not migrated."""
-    reason = await unready(request.app.state.database)
-    return JSONResponse({"status": "unready", "reason": reason}, 503) if reason else JSONResponse({"status": "ok"})
+    """503 with a reason while the database is out of reach or not migrated; a warning while nobody stamps, which no other node heals."""
+    if reason := await unready(request.app.state.database):
+        return JSONResponse({"status": "unready", "reason": reason}, 503)
+    waiting: float = getattr(request.app.state, "feed_lag_seconds", 0.0)
+    if waiting < STALLED_SECONDS:
+        return JSONResponse({"status": "ok"})
+    return JSONResponse({"status": "ok", "warning": f"feed stalled: a change has waited {waiting:.0f} s for its position"})
 
 
 async def unready(database: Database) -> str:

@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 import random
+import shutil
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -17,8 +20,11 @@ from sqlalchemy.exc import SQLAlchemyError
 from starlette.applications import Starlette
 
 from api import access
+from api.metrics import Metrics
+from api.read_pool import ReadPool
 from schema.registry import load
 from sync.audit import Chainer
+from sync.audit import behind as audit_behind
 from sync.feed import Lag, Stamper, read_lag
 from sync.files import Files
 from sync.scoping import adopt
@@ -30,6 +36,7 @@ ADOPT_SECONDS = 2.0  # the net under the adoption after each push: a process may
 WAKES_PER_SECOND = 300  # empty sync rounds that one process answers on a small machine; see `python -m api bench`
 JITTER_SECONDS = 10.0
 LAG_SECONDS = 5.0
+NAN = math.nan
 SWEEP_SECONDS = 60.0
 
 log = logging.getLogger(__name__)
@@ -40,17 +47,7 @@ async def feed(app: Starlette) -> AsyncIterator[None]:
     """One stamper in the cluster, elected among all nodes; one wake hub in each."""
     stamper = app.state.stamper = Stamper(app.state.database.connect)
     hub = app.state.hub = WakeHub(app.state.database.connect, jitter=lambda: _jitter(hub.subscribers))
-    lag = Lag(0, 0.0)
-
-    async def watch() -> None:
-        nonlocal lag
-        while True:
-            await asyncio.sleep(LAG_SECONDS)
-            lag = await _lag(app) or lag
-
     metrics = app.state.metrics
-    metrics.observe("zhijian_feed_lag_seconds", "Age of the oldest change without a position", lambda: lag.oldest_seconds)
-    metrics.observe("zhijian_feed_pending", "Changes without a position", lambda: lag.count)
     metrics.observe("zhijian_feed_leading", "1 on the node that stamps", lambda: float(stamper.leading))
     chainer = Chainer(app.state.database.connect, app.state.settings.audit_digest)
     metrics.observe("zhijian_audit_chained", "Entries of the audit that this node has chained", lambda: float(chainer.chained))
@@ -60,7 +57,7 @@ async def feed(app: Starlette) -> AsyncIterator[None]:
         _running(stamper.run()),
         _running(hub.run()),
         _running(_adopt_for_ever(app)),
-        _running(watch()),
+        _running(_watch(app)),
         _running(chainer.run()),
         _running(trimmer.run()),
         _running(access.watch(app)),
@@ -68,13 +65,49 @@ async def feed(app: Starlette) -> AsyncIterator[None]:
         yield
 
 
-async def _lag(app: Starlette) -> Lag | None:
-    try:
-        async with app.state.database.pool.acquire() as connection:
-            return await read_lag(connection)
-    except (asyncpg.PostgresError, OSError) as error:  # the database is away; the last figure stands
-        log.warning("lag of the feed unknown: %s", type(error).__name__)
-        return None
+@dataclass
+class Behind:
+    """How far those are behind who follow the writers, as last measured."""
+
+    feed: Lag = Lag(0, 0.0)
+    audit_seconds: float = 0.0
+    standby_bytes: float = NAN
+
+
+async def _watch(app: Starlette) -> None:
+    behind, pool = Behind(), app.state.database.pool
+    _observe(app.state.metrics, behind, pool)
+    while True:
+        try:
+            await _measure(pool, behind)
+        except (TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:  # the last figures stand
+            log.warning("how far the feed is behind is unknown: %s", type(error).__name__)
+        app.state.feed_lag_seconds = behind.feed.oldest_seconds
+        await asyncio.sleep(LAG_SECONDS)
+
+
+async def _measure(pool: ReadPool, behind: Behind) -> None:
+    async with pool.acquire() as connection:
+        behind.feed = await read_lag(connection)
+        behind.audit_seconds = await audit_behind(connection)
+    if pool.standby is not None:
+        found = await pool.lag_bytes()
+        behind.standby_bytes = NAN if found is None else found
+
+
+def _observe(metrics: Metrics, behind: Behind, pool: ReadPool) -> None:
+    """NaN: there is no standby; no comparison in a rule is true of it."""
+    metrics.observe("zhijian_feed_lag_seconds", "Age of the oldest change without a position", lambda: behind.feed.oldest_seconds)
+    metrics.observe("zhijian_feed_pending", "Changes without a position", lambda: behind.feed.count)
+    metrics.observe("zhijian_audit_lag_seconds", "Age of the oldest entry outside the audit's chain", lambda: behind.audit_seconds)
+    metrics.observe("zhijian_standby_up", "1: the standby answers and follows", lambda: _up(pool, behind))
+    metrics.observe("zhijian_standby_lag_bytes", "Log that the standby has not replayed", lambda: behind.standby_bytes)
+    metrics.observe("zhijian_reads_on_standby", "Bulk reads that the standby has answered", lambda: pool.on_standby)
+    metrics.observe("zhijian_reads_fallen_back", "Bulk reads that were the standby's and the primary's to do", lambda: pool.fallen_back)
+
+
+def _up(pool: ReadPool, behind: Behind) -> float:
+    return NAN if pool.standby is None else float(not math.isnan(behind.standby_bytes))
 
 
 def _jitter(subscribers: int) -> float:
@@ -98,8 +131,16 @@ async def files(app: Starlette) -> AsyncIterator[None]:
     settings = app.state.settings
     vault = open_vault(settings.evidence_url, settings.data / "evidence")
     app.state.files = Files(app.state.database.engine, vault, load(), most_bytes=settings.evidence_bytes)
+    metrics = app.state.metrics
+    metrics.observe("zhijian_store_errors", "Writes to the store of evidence that failed", lambda: float(vault.errors))
+    metrics.observe("zhijian_store_room_bytes", "Room in the store of evidence; NaN: a bucket", lambda: _number(vault.room()))
+    metrics.observe("zhijian_data_room_bytes", "Room in the data folder", lambda: float(shutil.disk_usage(settings.data).free))
     async with _running(_sweep_for_ever(app.state.files)):
         yield
+
+
+def _number(bytes_or_none: int | None) -> float:
+    return NAN if bytes_or_none is None else float(bytes_or_none)
 
 
 async def _sweep_for_ever(kept: Files) -> None:

@@ -119,6 +119,14 @@ class ReadPool:
             except TimeoutError:
                 pool.terminate()
 
+    async def lag_bytes(self) -> int | None:
+        """How much of the primary's log the standby has not replayed; None when either can't say."""
+        try:
+            written, replayed = await _ask(self.primary, _WRITTEN), await _ask(self.standby, _REPLAYED)
+        except AWAY:
+            return None
+        return max(0, written - replayed) if replayed >= 0 else None
+
     async def _on_standby(self, work: Work[Result]) -> Result:
         assert self.standby is not None
         async with self.standby.acquire(timeout=_ANSWER_SECONDS) as connection:

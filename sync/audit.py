@@ -56,6 +56,9 @@ _CHAIN = """INSERT INTO audit_chain (area, seq, source, entry_id, algorithm, has
   SELECT area, seq, $6, entry_id, $5, hash
   FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::bytea[]) AS r(area, seq, entry_id, hash)"""
 _COMPLETE_TO = "SELECT complete_to FROM audit_progress WHERE source = $1"
+_OLDEST = """SELECT coalesce(extract(epoch FROM clock_timestamp() - (SELECT c.at FROM {table} c
+    WHERE c.id > coalesce((SELECT complete_to FROM audit_progress WHERE source = '{source}'), 0)
+    AND NOT EXISTS (SELECT FROM audit_chain a WHERE a.source = '{source}' AND a.entry_id = c.id) ORDER BY c.id LIMIT 1)), 0)::float8"""
 _ADVANCE = """INSERT INTO audit_progress (source, complete_to) VALUES ($1, $2)
   ON CONFLICT (source) DO UPDATE SET complete_to = greatest(audit_progress.complete_to, excluded.complete_to)"""
 _HORIZON = """SELECT pg_snapshot_xmin(s)::text::bigint AS oldest, pg_snapshot_xmax(s)::text::bigint AS next,
@@ -67,6 +70,12 @@ _ALL_HEADS = """WITH RECURSIVE area AS (
   SELECT k.area, last.seq, last.hash FROM area k,
     LATERAL (SELECT seq, hash FROM audit_chain a WHERE a.area = k.area ORDER BY seq DESC LIMIT 1) AS last WHERE k.area IS NOT NULL"""
 _NOTE = "INSERT INTO audit_entry (at, kind, area, detail) VALUES (clock_timestamp(), $1, $2, $3::text::jsonb)"
+
+
+async def behind(connection: Any) -> float:
+    """Age in seconds of the oldest entry that is committed and not chained; 0.0 when there is none."""
+    ages: list[float] = [await connection.fetchval(_OLDEST.format(table=table, source=source)) for source, (table, _) in SOURCES.items()]
+    return max(0.0, *ages)
 
 
 def content(source: str, alias: str) -> str:

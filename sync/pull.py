@@ -2,8 +2,8 @@
 
 A page takes, in this order and always up to its limit: old tombstones that the terminal has not been told of (gone), documents of
 withdrawn scopes (drop), documents of newly granted scopes (fill), changes (fresh). Drop and fill look no further than `pos`, the position
-up to which the terminal holds its other scopes, because fresh goes on from there for all scopes together. So a first pull is a fill of everything up to the head, and a replay after
-a change of epoch is fresh from 0, tombstones included.
+up to which the terminal holds its other scopes, because fresh goes on from there for all scopes together. So a first pull is a fill of
+everything up to the head, and a replay after a change of epoch is fresh from 0, tombstones included.
 
 Gone covers what the trimmer took out of the feed (`sync.tombstones`): whatever left a scope between `pos` and `trimmed_pos` and has not
 come back. It may name more than the terminal holds, which does no harm.

@@ -35,6 +35,7 @@ class Vault:
     def __init__(self, store: ObjectStore, folder: Path | None = None) -> None:
         self.store = store
         self.folder = folder
+        self.errors = 0  # writes that failed since the start, for the metrics
 
     async def put(self, key: str, content: bytes) -> None:
         """Writes an object; it is durable when this returns."""
@@ -42,6 +43,7 @@ class Vault:
             await obstore.put_async(self.store, key, content)
             await self._settle(key)
         except (OSError, BaseError) as error:
+            self.errors += 1
             raise _named(error) from error
 
     async def join(self, keys: Sequence[str], sha256: str, beat: Callable[[], Awaitable[None]], *, to: str | None) -> int:
@@ -57,6 +59,7 @@ class Vault:
             await self._settle(to, read_only=True)
             return int((await obstore.head_async(self.store, to))["size"])
         except (OSError, BaseError) as error:
+            self.errors += 1
             raise _named(error) from error
 
     async def _pieces(self, keys: Sequence[str], beat: Callable[[], Awaitable[None]]) -> AsyncIterator[bytes]:
