@@ -34,6 +34,7 @@ VERBS = {
     "areas": Verb("api.areas:main", "load the administrative areas"),
     "backup": Verb("api.backup:backup_main", "write database and keys into one file, and check it"),
     "restore": Verb("api.backup:restore_main", "put the state of a backup in the place of the database"),
+    "handover": Verb("api.handover:main", "switch to a standby as planned, without a new epoch"),
     "seed": Verb("api.seed:main", "fill the database with invented data"),
     "audit": Verb("api.audit:main", "verify the audit's hash chain, print its heads, or fit a role that can't change it"),
     "bench": Verb("api.bench:main", "measure pulls, pushes, sync rounds, wakes and more beside their references"),

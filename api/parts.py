@@ -10,7 +10,7 @@ import random
 import shutil
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -69,7 +69,7 @@ async def feed(app: Starlette) -> AsyncIterator[None]:
 class Behind:
     """How far those are behind who follow the writers, as last measured."""
 
-    feed: Lag = Lag(0, 0.0)
+    feed: Lag = field(default_factory=lambda: Lag(0, 0.0))
     audit_seconds: float = 0.0
     standby_bytes: float = NAN
 

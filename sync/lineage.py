@@ -6,10 +6,14 @@ terminal that has seen a later position than the database has given out proves i
 
 With each epoch the revisions of documents begin above all that the epoch before can have given out, so that a terminal's revision
 always says which history it belongs to. On asyncpg connections to the primary.
+
+A planned switch to a standby loses nothing, and need not end the epoch. `hand_over` stops all writing and then forgets the home, as the
+last thing that is written: a standby that has this has everything, and settles in the same epoch; one that lacks it ends the epoch.
 """
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 REVISIONS = 1_000_000
@@ -43,3 +47,35 @@ async def renew(connection: Any) -> str:
 async def renew_behind(connection: Any, epoch: str, pos: int) -> None:
     """Ends `epoch` if it has not reached `pos`, which it gave out: the database went back without a sign."""
     await connection.execute(f"{_RENEW} WHERE epoch = $1 AND pos < $2", epoch, pos)
+
+
+_NAME = "(SELECT quote_ident(current_database()))"
+_OTHERS = """FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'
+  AND backend_start <= $1"""
+
+
+async def hand_over(connection: Any) -> None:
+    """Before a planned switch: from here on the database refuses writes, until `take_over`. The connection's role must own it."""
+    await connection.execute(f"ALTER DATABASE {await connection.fetchval(f'SELECT {_NAME}')} SET default_transaction_read_only = on")
+    await _end_sessions(connection)
+    async with connection.transaction():
+        await connection.execute("SET TRANSACTION READ WRITE")
+        await connection.execute("UPDATE sync_head SET home = NULL")
+
+
+async def take_over(connection: Any) -> str:
+    """After the switch, on the new primary (or on the old one, when nothing came of it): writes go on. Returns the epoch."""
+    name = await connection.fetchval(f"SELECT {_NAME}")
+    async with connection.transaction():
+        await connection.execute("SET TRANSACTION READ WRITE")
+        await connection.execute(f"ALTER DATABASE {name} RESET default_transaction_read_only")
+        epoch = await ensure_lineage(connection)
+    await _end_sessions(connection)
+    return epoch
+
+
+async def _end_sessions(connection: Any) -> None:
+    """Ends the sessions that began before now, which live by the setting of their beginning, and waits until they are gone."""
+    now = await connection.fetchval("SELECT clock_timestamp()")
+    while await connection.fetchval(f"SELECT count(pg_terminate_backend(pid)) {_OTHERS}", now):  # noqa: ASYNC110 - the sessions are the database's
+        await asyncio.sleep(0.05)

@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from uuid import UUID
 
 import asyncpg
 import pytest
 
-from sync.feed import drain, read_head
+from api import cluster
+from sync.feed import Head, drain, read_head
+from sync.lineage import hand_over, take_over
 from tests.lineage.lineage_world import prepare, serving, until
 from tests.lineage.standby_world import Standby, caught_up, execute, make, remove
 from tests.sync.feed_world import readable
@@ -123,14 +125,50 @@ async def _all_hold(readers: list[Reader], expected: dict[UUID, int]) -> bool:
     return all(reader.documents == expected for reader in readers)
 
 
-async def test_a_promoted_standby_is_another_lineage(url: str, follower: Standby) -> None:
-    """It may lack the primary's last commits, and nobody can know."""
+@pytest.fixture
+async def handed_over(cluster_url: str, template: str) -> AsyncIterator[tuple[str, Head]]:
+    """Another database of the same server, given up for a planned switch while somebody was connected, and its head before."""
+    name = f"test_{os.getpid()}_given"
+    url = await cluster.create_database(cluster_url, name, template)
+    connection, busy = await asyncpg.connect(url), await asyncpg.connect(url)
+    await drain(connection)
+    before = await read_head(connection)
+    await hand_over(connection)
+    assert busy.is_closed() or not await _answers(busy)
+    await connection.close()
+    late = await asyncpg.connect(url)
+    with pytest.raises(asyncpg.ReadOnlySQLTransactionError):
+        await drain(late)
+    await late.close()
+    yield url, before
+    await cluster.drop_database(cluster_url, name)
+
+
+async def _answers(connection: asyncpg.Connection[asyncpg.Record]) -> bool:
+    try:
+        return bool(await connection.fetchval("SELECT true"))
+    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+        return False
+
+
+async def test_a_promoted_standby_is_another_lineage_unless_it_was_handed_over(
+    url: str, handed_over: tuple[str, Head], follower: Standby
+) -> None:
+    """It may lack the primary's last commits, and nobody can know; after `hand_over` there are none that it lacks."""
     primary = await asyncpg.connect(url)
     await drain(primary)
     before = await read_head(primary)
     await primary.close()
     await caught_up(url, follower)
     follower.promote()
+    taken = await asyncpg.connect(follower.url(handed_over[0]))
+    assert await take_over(taken) == handed_over[1].epoch
+    await taken.close()
+    again = await asyncpg.connect(follower.url(handed_over[0]))
+    await again.execute("UPDATE sync_head SET pos = pos + 1")  # it takes writes
+    await drain(again)
+    assert (await read_head(again)).epoch == handed_over[1].epoch
+    await again.close()
     connection = await asyncpg.connect(follower.url(url))
     assert await read_head(connection) == before
     await drain(connection)
