@@ -20,6 +20,7 @@ _OUTCOMES = {
     Code.RECORD_DELETED: "LOST",
     Code.DELETED_OVER_EDIT: "LOST",
     Code.MANUAL_REVIEW: "MANUAL",
+    Code.LOST_IN_RESTORE: "LOST",
 }
 _MESSAGES = {
     Code.LOST_LATER_EDIT: "他人较晚的修改被保留，您的值存于此处",
@@ -35,6 +36,7 @@ _MESSAGES = {
     Code.DELETE_REFUSED: "您不能删除这条记录",
     Code.UNDELETE_REFUSED: "您不能恢复这条记录",
     Code.DELETED_OVER_EDIT: "记录已删除；删除时未见到的修改存于此处",
+    Code.LOST_IN_RESTORE: "服务器恢复到较早的备份，备份之后的值存于此处",
 }
 
 
@@ -93,7 +95,12 @@ def _refused_row(problem: Problem, sent: Document) -> dict[str, Any]:
 
 
 def _identity(common: Document, row: Document, known: int) -> str:
-    """The same wish on the same revision has the same id, so that a push whose answer was lost leaves nothing twice."""
+    """The same wish on the same revision has the same id, so that a push whose answer was lost leaves nothing twice.
+
+    What a restore lost is the same whoever still has it.
+    """
+    if row["code"] == Code.LOST_IN_RESTORE.value:
+        return uuid_of([common["record"], common["doc_id"], row["field"], row["code"], row["mine"]])
     words = [common["record"], common["doc_id"], common["author_id"], common["device_id"], known]
     return uuid_of([*words, *(row.get(name) for name in ("field", "policy", "code", "base", "mine"))])
 

@@ -38,6 +38,7 @@ class Code(StrEnum):
     DELETE_REFUSED = "delete_refused"
     UNDELETE_REFUSED = "undelete_refused"
     DELETED_OVER_EDIT = "deleted_over_edit"  # the delete stands although its author had not seen the last edits
+    LOST_IN_RESTORE = "lost_in_restore"  # the server had this value and went back to before it
 
 
 @dataclass(frozen=True, slots=True)
@@ -499,3 +500,15 @@ def _echoes(edit: Edit, history: History) -> Document:
 def _revision(document: Document | None) -> int:
     revision = document.get("revision") if document else None
     return revision if type(revision) is int else 0
+
+
+def lost_in_restore(plan: MergePlan, role: Role, assumed: Document, mine: Document, master: Document) -> tuple[Outcome, ...]:
+    """What the assumed master says otherwise than the master, in fields that the role may write and did not write now."""
+    names = [name for name in plan.names if name in assumed and assumed[name] != master.get(name)]
+    unwritten = [name for name in names if mine.get(name, assumed[name]) == assumed[name] and name not in plan.guarded]
+    seen = [name for name in unwritten if _readable(plan.record.by_name[name], role)]
+    return tuple(Outcome(name, plan.policies[name], None, assumed[name], master.get(name), "theirs", Code.LOST_IN_RESTORE) for name in seen)
+
+
+def _readable(column: Column, role: Role) -> bool:
+    return column.readers is None or role in column.readers

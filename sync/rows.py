@@ -49,6 +49,7 @@ class Row:
     edit: Edit
     stamp: Stamp | None
     known: int = 0  # revision of the assumed master as it was sent
+    assumed: Document | None = None  # that master
     partial: bool = False
     rivals: Mapping[str, Collection[str]] = field(default_factory=dict)  # by column: who wrote it unseen; "" made the document
     problems: tuple[Problem, ...] = ()
@@ -90,7 +91,7 @@ def prepare(actor: Actor, record: Record, sent: Sent, moment: Moment) -> Row:
         base = {}
     edit = Edit(base, mine, device, edit_ms(stamp, moment.offset_ms, moment.ms))
     row_id = mine.get("id") or str(sent.new.get("id") or "")
-    row = Row(row_id, sent.new, edit, stamp, known=revision_of(base), partial=sent.partial)
+    row = Row(row_id, sent.new, edit, stamp, known=revision_of(base), assumed=base, partial=sent.partial)
     if not mine.get("id") and not problems:
         problems.append(Problem("ID_MISSING", "缺少记录编号 id（UUIDv7）", "id"))
     row.problems = tuple(problems)

@@ -36,11 +36,12 @@ def rebased(edit: Edit, shadow: Shadow, master: Document | None, changes: Sequen
     """The edit on what its device last wrote; `changes` are those of the master since then, oldest first."""
     document = shadow.document
     if document is not None and shadow.thin:
-        document = {**_undone(master, changes), **document} if master is not None else None
+        document = {**undone(master, changes), **document} if master is not None else None
     return rebase(edit, document, shadow.revision)
 
 
-def _undone(master: Document, changes: Sequence[Change]) -> Document:
+def undone(master: Document, changes: Sequence[Change]) -> Document:
+    """The master as it was before the changes, which are its last ones, oldest first."""
     document = dict(master)
     for change in reversed(changes):
         document.update({name: old for name, (old, _) in (change.changes or {}).items()})

@@ -52,6 +52,18 @@ def json_expression(column: Column) -> str:
     return f"t.{column.name}"
 
 
+LAST = sa.text(
+    "SELECT k.id::text AS id, coalesce((SELECT max(c.revision) FROM sync_change c"
+    " WHERE c.doc_id = k.id AND c.record = :record AND c.revision <= :floor), 0) AS last FROM unnest(CAST(:ids AS uuid[])) AS k(id)"
+)
+
+
+async def last_revisions(connection: AsyncConnection, record: Record, ids: Sequence[str], floor: int) -> dict[str, int]:
+    """The last revision of each document in the epochs before this one, as far as this database knows."""
+    found = await connection.execute(LAST, {"ids": list(ids), "record": record.name, "floor": floor})
+    return {row.id: row.last for row in found}
+
+
 SHADOWS = sa.text(
     "SELECT s.device_id, s.doc_id::text, s.counter, s.revision, CAST(s.document AS text) FROM unnest(CAST(:ids AS uuid[])) AS k(id)"
     " CROSS JOIN unnest(CAST(:devices AS text[])) AS d(id) CROSS JOIN LATERAL (SELECT * FROM sync_shadow AS own"

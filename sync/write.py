@@ -16,13 +16,13 @@ from schema.problems import Problem
 from schema.registry import Registry
 from sync import evidence, store
 from sync.conflicts import Refusal, conflict_rows
-from sync.merge import Edit, contested, field_writes, merge, plan_for, shadow_of
+from sync.merge import Edit, contested, field_writes, lost_in_restore, merge, plan_for, shadow_of
 from sync.moment import Moment
 from sync.normalise import normalise
 from sync.numbers import claim
 from sync.rows import BUSY, OUTSIDE, TWICE, UNSEEN, Row, Sent, change_row, orphan_row, prepare, revision_of, shadow_row
 from sync.scoping import Sources, cascade, sources
-from sync.shadow import rebased
+from sync.shadow import rebased, undone
 from sync.stamp import is_repeat
 
 _NO_HISTORY = store.History((), {})
@@ -87,6 +87,7 @@ async def _round(
         return []
     floor = await _load(connection, actor, record, rows)
     await _merge(connection, actor, record, rows)
+    await _note_lost(connection, actor, record, rows, floor)
     found = await sources(connection, record, registry, [row.after for row in rows if row.after and _scope_changed(record, row)])
     promised = await evidence.promise(connection, record, rows)
     for row in rows:
@@ -155,6 +156,20 @@ async def _merge(connection: AsyncConnection, actor: Actor, record: Record, rows
         merged = merge(plan, row.before, row.edit, field_writes(changes, row.before) if row.before and changes else {})
         row.outcomes, row.changed, row.after = merged.outcomes, merged.changed, merged.document
         row.shadow = shadow_of(row.edit)
+
+
+async def _note_lost(connection: AsyncConnection, actor: Actor, record: Record, rows: Sequence[Row], floor: int) -> None:
+    """Keeps what a terminal holds of a history that a restore has ended: people decide, since others may hold it too."""
+    held = [
+        row for row in rows if 0 < row.known <= floor and row.assumed and row.before and row.visible and not row.problems and not row.repeat
+    ]
+    last = await store.last_revisions(connection, record, [row.id for row in held], floor) if held else {}
+    gone = [row for row in held if row.known > last[row.id]]
+    history = await store.history(connection, record, {row.id: last[row.id] for row in gone}) if gone else {}
+    plan = plan_for(record, actor.role)
+    for row in gone:
+        restored = undone(row.before or {}, history.get(row.id, _NO_HISTORY)[0])
+        row.outcomes = (*row.outcomes, *lost_in_restore(plan, actor.role, row.assumed or {}, row.edit.mine, restored))
 
 
 def _forbidden(role: Role, record: Record, row: Row) -> Problem | None:

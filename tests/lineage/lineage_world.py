@@ -95,6 +95,10 @@ class World:
         async with self.app.state.database.engine.connect() as connection:
             return await connection.scalar(text(statement), values)
 
+    async def fetch(self, statement: str, **values: Any) -> list[Document]:
+        async with self.app.state.database.engine.connect() as connection:
+            return [dict(row) for row in (await connection.execute(text(statement), values)).mappings()]
+
     async def execute(self, statement: str, **values: Any) -> None:
         async with self.app.state.database.engine.begin() as connection:
             await connection.execute(text(statement), values)

@@ -1,6 +1,6 @@
 // One terminal: a database with a collection for each record that travels, replicated by RxDB's own GraphQL plugin.
 import { createHash, randomBytes } from 'node:crypto';
-import { createRxDatabase } from 'rxdb/plugins/core';
+import { createRxDatabase, getAssumedMasterState } from 'rxdb/plugins/core';
 import { replicateGraphQL } from 'rxdb/plugins/replication-graphql';
 import { Session } from './session.mjs';
 import { askShapes } from './shapes.mjs';
@@ -147,10 +147,24 @@ export class Device {
         };
     }
 
-    #received(name, data, origin) {
+    async #received(name, data, origin) {
         if (origin === 'stream') this.#resync();
+        if (origin === 'handler') await this.#reportLost(name, data.documents);
         if (origin === 'handler') this.tell({ event: 'pulled', collection: name, documents: data.documents.length });
         return data;
+    }
+
+    /** A master older than the one that this terminal has seen: the server was restored. What it had then goes to the inbox. */
+    async #reportLost(name, pulled) {
+        const { push, writable } = this.shapes[name];
+        const replication = this.replications[name]?.internalReplicationState;
+        if (!writable || !replication || !pulled.length) return;
+        const held = await getAssumedMasterState(replication, pulled.map((document) => document.id));
+        const lost = pulled.filter((document) => document.revision && held[document.id]?.docData.revision > document.revision);
+        for (let start = 0; start < lost.length; start += PUSH_BATCH) {
+            const states = lost.slice(start, start + PUSH_BATCH).map(({ id }) => wireState(held[id].docData));
+            await this.session.ask(push, { rows: states.map((state) => ({ assumedMasterState: state, newDocumentState: state })) });
+        }
     }
 
     #failed(name, type, error) {
@@ -192,6 +206,10 @@ function sentence(cause) {
 
 function wireRow({ assumedMasterState, newDocumentState }) {
     return { assumedMasterState: assumedMasterState ?? null, newDocumentState };
+}
+
+function wireState({ _deleted, ...document }) {
+    return { ...Object.fromEntries(Object.entries(document).filter(([key]) => !key.startsWith('_'))), deleted: Boolean(_deleted) };
 }
 
 function localSchema(fields) {
