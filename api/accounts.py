@@ -1,7 +1,8 @@
 """Log-in, refresh, log-out, and who stands behind an access token. All state lies in PostgreSQL; a node keeps a few seconds of cache.
 
 A refresh token is used once. Used twice it is stolen, and its family (all that descends from one log-in) ends; except that the
-answer may have been lost on a bad link: for `GRACE` the device may ask again while nobody has used the successor.
+answer may have been lost on a bad link: for `GRACE` the device may ask again while nobody has used the successor. A device that signs
+with its key may ask again at any time: what is stolen from it works nowhere else, and it may lie switched off between answer and store.
 """
 
 from __future__ import annotations
@@ -173,11 +174,14 @@ class Accounts:
             return await self._session(connection, Whose(user_id, device.id, family), refresh, now)
 
     def _prove(self, thumbprint: str | None, proof: Proof | None, token: str | None, now: datetime) -> None:
+        """Raises Refused unless a device that has a key has signed with it, and where keys are required has one."""
+        if thumbprint is None and self.keys_required:
+            raise Refused(DEVICE_NOT_ENROLLED)
+        self.prove(thumbprint, proof, token, now)
+
+    def prove(self, thumbprint: str | None, proof: Proof | None, token: str | None, now: datetime) -> None:
         """Raises Refused unless a device that has a key has signed with it."""
-        if thumbprint is None:
-            if self.keys_required:
-                raise Refused(DEVICE_NOT_ENROLLED)
-        elif self.proofs.thumbprint(proof, token, now) != thumbprint:
+        if thumbprint is not None and self.proofs.thumbprint(proof, token, now) != thumbprint:
             raise Refused(DEVICE_OTHER_KEY)
 
     async def refresh(self, token: str, now: datetime, proof: Proof | None = None) -> Session:
@@ -196,7 +200,7 @@ class Accounts:
             return REFRESH_INVALID
         self._prove(found["thumbprint"], proof, None, now)
         used = (await connection.execute(_USE, {"hash": digest})).mappings().one()
-        if used["used_at"] and not _may_retry(used, now):
+        if used["used_at"] and not found["thumbprint"] and not _may_retry(used, now):
             await _end_family(connection, found["family_id"], "REUSE", now)
             await audit(connection, now, Audit.REFRESH_REUSED, user_id=found["user_id"], device_id=found["device_id"])
             return REFRESH_REUSED

@@ -110,6 +110,12 @@ async def revoke(connection: AsyncConnection, actor: Actor, device_id: str, reas
     await tell(connection, owner)
 
 
+async def thumbprint(connection: AsyncConnection, device_id: str) -> str | None:
+    """Of a device's key; None where it has none."""
+    found: str | None = await connection.scalar(_THUMBPRINT, {"id": device_id})
+    return found
+
+
 async def wiped(connection: AsyncConnection, device_id: str, now: datetime) -> bool:
     """A locked device says that it holds nothing any more."""
     done = await connection.execute(_WIPED, {"id": device_id, "now": now})
@@ -153,6 +159,7 @@ _REPORT = text(
       unsent = coalesce(:unsent, unsent), reported_at = :now WHERE id = :id"""
 )
 _STATE = text("SELECT revoked_at IS NOT NULL AS revoked, client_version, thumbprint IS NOT NULL AS enrolled FROM device WHERE id = :id")
+_THUMBPRINT = text("SELECT thumbprint FROM device WHERE id = :id")
 _OWNER = text("SELECT user_id::text FROM device WHERE id = :id")
 _REVOKE = text("UPDATE device SET revoked_at = :now, revoked_by = :by, revoked_for = :why WHERE id = :id AND revoked_at IS NULL")
 _WIPED = text("UPDATE device SET wiped_at = :now WHERE id = :id AND revoked_at IS NOT NULL AND wiped_at IS NULL")

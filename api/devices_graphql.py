@@ -107,18 +107,22 @@ async def revoke_device(info: ContextInfo, id: strawberry.ID, reason: str) -> bo
 
 
 async def confirm_wipe(info: ContextInfo) -> bool:
-    async with info.context.database.engine.begin() as connection:
-        return await devices.wiped(connection, _device_id(info), info.context.now)
+    context = info.context
+    device_id = _device_id(info)
+    async with context.database.engine.begin() as connection:
+        if context.actor is None:  # nobody has looked at the proof yet
+            context.accounts.prove(await devices.thumbprint(connection, device_id), context.proof, context.token, context.now)
+        return await devices.wiped(connection, device_id, context.now)
 
 
 def _device_id(info: ContextInfo) -> str:
-    """The device of the access token, also of a locked one: it must be able to ask what to do. Raises Refused."""
+    """The device of the access token, also a locked one that was off for long: it must be able to ask what to do. Raises Refused."""
     context = info.context
-    if context.actor is None and context.refusal and context.refusal.code != "DEVICE_REVOKED":
+    if context.actor is None and context.refusal and context.refusal.code not in ("DEVICE_REVOKED", "TOKEN_EXPIRED"):
         raise Refused(context.refusal)
     if not context.token:
         context.signed_in()
-    return verify(context.accounts.keys, context.token or "", context.now).device_id
+    return verify(context.accounts.keys, context.token or "", context.now, also_expired=True).device_id
 
 
 async def _state(info: ContextInfo, connection: Any, device_id: str) -> DeviceState:

@@ -7,6 +7,7 @@ import json
 import time
 from collections.abc import AsyncIterator
 from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 from websockets.typing import Subprotocol
 
+from api.tokens import Whose, issue, verify
 from tests.lineage.device_key import DeviceKey
 from tests.lineage.lineage_world import LOGIN, PASSWORD, Client, Document, World, code, prepare, serving
 
@@ -149,6 +151,34 @@ async def test_a_lost_device_is_refused_at_once_and_told_to_wipe(world: World) -
     assert (await device(boss, "ins-1"))["wipedAt"] is not None
     second = await world.sign_in("ins", "ins-2")
     assert (await second.data(ME))["me"]["username"] == "ins"
+
+
+async def test_a_lost_device_that_was_off_for_long_may_still_confirm_with_its_key(world: World) -> None:
+    key, thief = DeviceKey(), DeviceKey()
+    session = await enrolled(world, key)
+    long_ago = datetime.now(UTC) - timedelta(days=3)
+    keys = world.app.state.accounts.keys
+    whose = verify(keys, session["accessToken"], datetime.now(UTC))
+    token, _ = issue(keys, Whose(whose.user_id, whose.device_id, whose.family_id), long_ago)
+    await (await world.sign_in("boss")).data(REVOKE, id="ins-1")
+    confirm, wiped = "mutation { confirmWipe }", "SELECT wiped_at IS NOT NULL FROM device WHERE id = 'ins-1'"
+    assert code(await world.ask(ME, token=token, DPoP=key.proof(token))) == "TOKEN_EXPIRED"
+    assert code(await world.ask(confirm, token=token)) == "DEVICE_PROOF_REQUIRED"
+    assert code(await world.ask(confirm, token=token, DPoP=thief.proof(token))) == "DEVICE_PROOF_INVALID"
+    assert await world.scalar(wiped) is False
+    assert (await world.ask(confirm, token=token, DPoP=key.proof(token)))["data"] == {"confirmWipe": True}
+    assert await world.scalar(wiped) is True
+
+
+async def test_a_device_with_a_key_may_repeat_a_refresh_whose_answer_it_lost_long_ago(world: World) -> None:
+    key = DeviceKey()
+    session = await enrolled(world, key)
+    query, variables = "mutation ($t: String!) { refresh(refreshToken: $t) { refreshToken } }", {"t": session["refreshToken"]}
+    lost = (await world.ask(query, variables, DPoP=key.proof()))["data"]["refresh"]["refreshToken"]
+    await world.execute("UPDATE refresh_token SET used_at = used_at - interval '3 days'")
+    assert code(await world.ask(query, variables)) == "DEVICE_PROOF_REQUIRED"
+    assert (await world.ask(query, variables, DPoP=key.proof()))["data"]["refresh"]["refreshToken"] != lost
+    assert await world.scalar("SELECT count(*) FROM auth_family WHERE revoked_for = 'REUSE'") == 0
 
 
 async def test_another_node_hears_of_a_lost_device(world: World, database_url: str, tmp_path: Path) -> None:

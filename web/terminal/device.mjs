@@ -1,27 +1,37 @@
-// One terminal: a database with a collection for each record that travels, replicated by RxDB's own GraphQL plugin.
-import { createHash, randomBytes } from 'node:crypto';
+// One terminal: a database with a collection for each record that travels, replicated by RxDB's own GraphQL plugin, on a device with
+// a key, numbers and an end. Runs in Node and in a browser; `store` (storage.mjs) is what differs.
 import { createRxDatabase, getAssumedMasterState } from 'rxdb/plugins/core';
 import { replicateGraphQL } from 'rxdb/plugins/replication-graphql';
+import { Numbers } from './numbers.mjs';
 import { Session } from './session.mjs';
 import { askShapes } from './shapes.mjs';
-import { openStorage } from './storage.mjs';
+import { Unsent } from './unsent.mjs';
 
-const VERSION = 'rxdb 17.6.0';
+const VERSION = 'zhijian-terminal 0.2.0';
 const LONGEST_MESSAGE = 600;
 const PULL_BATCH = 500;
 const PUSH_BATCH = 50;
 const RESYNC_EVERY_MS = 120_000;
-const FORBIDDEN = 4403;
+const CLOSING_MS = 2_000; // of the database, before its files go in any case
+const FAREWELLS = 20;
 const SERVER_OWNED = ['revision', 'createdAt', 'updatedAt'];
+const REPORT = `mutation ($version: String, $bytes: Float, $unsent: Int) {
+    reportDevice(clientVersion: $version, offlineBytes: $bytes, unsent: $unsent) { wipe outdated oldestClientVersion enrolled } }`;
 
 export class Device {
-    /** `tell(event)` hears of progress and errors. */
-    constructor({ url, deviceId, deviceName, folder = '', retryTime = 5_000, clockSkew = 0 }, tell) {
-        Object.assign(this, openStorage(folder), { deviceId, retryTime, clockSkew, tell });
-        this.session = new Session(url, { id: deviceId, name: deviceName ?? deviceId, platform: `node ${process.version}`, clientVersion: VERSION }, () => this.#now());
+    /** `tell(event)` hears of progress and errors; `platform` is what the device says it is. */
+    constructor({ url, deviceId, deviceName, platform = '', retryTime = 5_000, clockSkew = 0 }, store, tell) {
+        Object.assign(this, { store, state: store.state, deviceId, retryTime, clockSkew, tell });
+        const facts = { id: deviceId, name: deviceName ?? deviceId, platform, clientVersion: VERSION };
+        const heard = { revoked: () => void this.wipe(), signedOut: (code) => tell({ event: 'signedOut', code }) };
+        this.session = new Session(url, facts, store.vault, { clock: () => this.#now(), heard });
+        this.numbers = new Numbers(store.vault, this.session);
+        this.unsent = new Unsent(store.state);
         this.socketUrl = url.replace(/^http/, 'ws');
         this.replications = {};
         this.lastError = null;
+        this.wiping = null;
+        if (store.mustWipe) void this.wipe(); // a wipe that was cut short
     }
 
     async login(username, password) {
@@ -32,12 +42,13 @@ export class Device {
         const remembered = this.state.getItem('shapes');
         this.shapes = remembered ? JSON.parse(remembered) : await askShapes(this.session, collections);
         this.state.setItem('shapes', JSON.stringify(this.shapes));
-        this.database = await createRxDatabase({ name: 'terminal', storage: this.storage, multiInstance: false });
+        this.database = await createRxDatabase({ name: 'terminal', storage: this.store.storage, multiInstance: false });
         const schemas = Object.entries(this.shapes).map(([name, shape]) => [name, { schema: localSchema(shape.fields) }]);
         await this.database.addCollections(Object.fromEntries(schemas));
         [this.listener] = Object.keys(this.shapes); // one wake for all records, so one subscription
         for (const name of Object.keys(this.shapes)) this.replications[name] = this.#replicate(name);
-        this.timer = setInterval(() => this.#resync(), RESYNC_EVERY_MS);
+        this.timer = setInterval(() => this.#lookAfter(), RESYNC_EVERY_MS);
+        void this.report().catch(() => {}); // it comes again by itself
         return Object.fromEntries(Object.entries(this.shapes).map(([name, shape]) => [name, shape.fields]));
     }
 
@@ -58,28 +69,32 @@ export class Device {
         this.#checkFields(collection, [set, add, append, increase].flatMap(Object.keys));
         const document = await this.#find(collection, id);
         const stamp = this.#stamp();
-        const written = await document.incrementalModify((current) => {
+        const change = (current) => {
             Object.assign(current, set, { stamp });
             for (const [field, values] of Object.entries(add)) current[field] = [...new Set([...(current[field] ?? []), ...values])].sort();
             for (const [field, items] of Object.entries(append)) current[field] = [...(current[field] ?? []), ...items];
             for (const [field, amount] of Object.entries(increase)) current[field] = (current[field] ?? 0) + amount;
             return current;
-        });
-        return plain(written);
+        };
+        return plain(await this.unsent.during(collection, id, () => document.incrementalModify(change)));
     }
 
-    async insert({ collection, document }) {
+    /** `number` {field, series, area} puts the next document number of this device's blocks into a field. */
+    async insert({ collection, document, number }) {
         const fields = this.shapes[collection].fields.filter((field) => field !== 'deleted' && !SERVER_OWNED.includes(field));
-        this.#checkFields(collection, Object.keys(document));
+        this.#checkFields(collection, [...Object.keys(document), ...(number ? [number.field] : [])]);
         const blank = Object.fromEntries(fields.map((field) => [field, null]));
-        const written = await this.database[collection].insert({ ...blank, id: uuid7(this.#now()), ...document, stamp: this.#stamp() });
-        return plain(written);
+        const made = { ...blank, id: uuid7(this.#now()), ...document };
+        if (number) made[number.field] = await this.numbers.take(number.series, number.area, `${collection}/${made.id}`);
+        made.stamp = this.#stamp();
+        return plain(await this.unsent.during(collection, made.id, () => this.database[collection].insert(made)));
     }
 
     async remove({ collection, id }) {
         const document = await this.#find(collection, id);
         const stamp = this.#stamp();
-        await document.incrementalModify((current) => ({ ...current, stamp, _deleted: true }));
+        const removed = (current) => ({ ...current, stamp, _deleted: true });
+        await this.unsent.during(collection, id, () => document.incrementalModify(removed));
         return { id };
     }
 
@@ -102,14 +117,75 @@ export class Device {
         const hashed = Object.keys(this.replications).map(async (name) => {
             const documents = await this.find({ collection: name });
             const lines = documents.map((document) => JSON.stringify(document)).sort();
-            return [name, createHash('sha256').update(lines.join('\n')).digest('hex')];
+            return [name, hex(await crypto.subtle.digest('SHA-256', new TextEncoder().encode(lines.join('\n'))))];
         });
         return Object.fromEntries(await Promise.all(hashed));
+    }
+
+    /** Tells the server how this device does; its answer. */
+    async report() {
+        const said = { version: VERSION, bytes: this.store.state.bytes, unsent: await this.unsent.count(this.replications) };
+        const { reportDevice } = await this.session.ask(REPORT, said);
+        if (reportDevice.outdated) this.tell({ event: 'outdated', oldest: reportDevice.oldestClientVersion });
+        if (reportDevice.wipe) void this.wipe();
+        return { ...reportDevice, ...said };
+    }
+
+    /** Returns or voids what is left of the blocks; a number counts as used when its document is here, or nobody said what it was for. */
+    async settleNumbers(reason) {
+        return this.numbers.settle(reason, async (purpose) => {
+            const [collection, id] = purpose.split('/');
+            if (purpose && !this.database?.[collection]) throw new Error(`open ${collection} first`);
+            return !purpose || Boolean(await this.database[collection].findOne(id).exec());
+        });
+    }
+
+    /** Deletes documents, keys and tokens, then tells the server so. What was begun goes on after a restart. */
+    wipe() {
+        this.wiping ??= this.#wipe();
+        return this.wiping;
     }
 
     async close() {
         clearInterval(this.timer);
         await this.database?.close();
+    }
+
+    async #wipe() {
+        clearInterval(this.timer);
+        try {
+            this.store.beginWipe();
+        } catch (error) {
+            this.tell({ event: 'error', message: error.message }); // a full disk must not save the rest
+        }
+        const farewell = await this.session.farewell();
+        await Promise.race([this.#dropDatabase(), pause(CLOSING_MS)]);
+        await this.store.destroy();
+        this.replications = {};
+        this.tell({ event: 'wiped' });
+        await this.#confirm(farewell);
+    }
+
+    async #dropDatabase() {
+        await Promise.all(Object.values(this.replications).map((replication) => replication.cancel()));
+        await this.database?.remove();
+    }
+
+    /** From memory alone: who ends this process before the server has heard it leaves it unheard. */
+    async #confirm(farewell) {
+        for (let attempt = 1; attempt <= FAREWELLS; attempt += 1) {
+            try {
+                return this.tell({ event: 'wipeConfirmed', confirmed: await farewell() });
+            } catch (error) {
+                if (error.code) return this.tell({ event: 'error', message: error.message });
+                await pause(this.retryTime * attempt);
+            }
+        }
+    }
+
+    #lookAfter() {
+        this.#resync();
+        void this.report().catch(() => {});
     }
 
     #replicate(name) {
@@ -142,8 +218,8 @@ export class Device {
         return {
             retryAttempts: Infinity,
             retryWait: () => new Promise((resolve) => setTimeout(resolve, this.retryTime * (0.5 + Math.random()))),
-            connectionParams: async () => ({ authorization: await this.session.lastAuthorization() }),
-            on: { connected: () => this.#resync(), closed: ({ code }) => code === FORBIDDEN && this.session.expire() },
+            connectionParams: () => this.session.connectionParams(),
+            on: { connected: () => this.#resync(), closed: (event) => this.session.socketClosed(event) },
         };
     }
 
@@ -222,12 +298,20 @@ function plain(document) {
     return document.toJSON();
 }
 
+function pause(milliseconds) {
+    return new Promise((resolve) => setTimeout(resolve, milliseconds));
+}
+
 /** RFC 9562 version 7: milliseconds, then random bits. */
 export function uuid7(milliseconds) {
-    const bytes = randomBytes(16);
-    bytes.writeUIntBE(milliseconds, 0, 6);
+    const bytes = crypto.getRandomValues(new Uint8Array(16));
+    new DataView(bytes.buffer).setBigUint64(0, (BigInt(milliseconds) << 16n) | BigInt(bytes[6] * 256 + bytes[7]));
     bytes[6] = (bytes[6] & 0x0f) | 0x70;
     bytes[8] = (bytes[8] & 0x3f) | 0x80;
-    const hex = bytes.toString('hex');
-    return [hex.slice(0, 8), hex.slice(8, 12), hex.slice(12, 16), hex.slice(16, 20), hex.slice(20)].join('-');
+    const text = hex(bytes.buffer);
+    return [text.slice(0, 8), text.slice(8, 12), text.slice(12, 16), text.slice(16, 20), text.slice(20)].join('-');
+}
+
+function hex(buffer) {
+    return Array.from(new Uint8Array(buffer), (byte) => byte.toString(16).padStart(2, '0')).join('');
 }

@@ -2,12 +2,16 @@
 // and `{event, ...}` in between. Ends with its parent. See README.md.
 import { createInterface } from 'node:readline';
 import { Device } from './device.mjs';
+import { openStorage } from './storage.mjs';
 
 const DEFAULT_TIMEOUT_MS = 60_000;
+const PLATFORM = `node ${process.version}`;
 let device = null;
 
 const COMMANDS = {
-    start: async (options) => void (device = new Device(options, write)),
+    start: async ({ folder, ...options }) => void (device = new Device({ platform: PLATFORM, ...options }, openStorage(folder), write)),
+    enrol: ({ code }) => device.session.enrol(code),
+    resume: async () => device.session.resume(),
     login: ({ username, password }) => device.login(username, password),
     open: ({ collections }) => device.open(collections),
     refresh: async () => void (await device.session.refresh()),
@@ -22,6 +26,10 @@ const COMMANDS = {
     find: (options) => device.find(options),
     count: () => device.count(),
     digest: () => device.digest(),
+    report: () => device.report(),
+    reserve: ({ series, area, count }) => device.numbers.reserve(series, area, count),
+    number: ({ series, area, purpose }) => device.numbers.take(series, area, purpose),
+    settle: ({ reason }) => device.settleNumbers(reason),
     conflicts: () => device.find({ collection: 'syncConflict' }),
     quit: () => quit(),
 };
@@ -37,6 +45,7 @@ async function answer(line) {
         request = options.request;
         if (!Object.hasOwn(COMMANDS, command)) throw new Error(`unknown command ${command}`);
         if (!device && command !== 'start' && command !== 'quit') throw new Error('start comes first');
+        if (device?.wiping && command !== 'quit') throw new Error('DEVICE_WIPED the terminal was wiped');
         const result = await within(timeout ?? DEFAULT_TIMEOUT_MS, command, COMMANDS[command](options));
         write({ request, result: result ?? null });
     } catch (error) {
