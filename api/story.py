@@ -23,12 +23,12 @@ from api import cluster
 from api.server_process import ServerError, ServerProcess
 from api.settings import Settings
 from api.story_checks import compare
-from api.story_day import CREW, OFFICERS, Day, Document, Person
+from api.story_day import COUNTY, CREW, OFFICERS, Day, Document, Person
+from api.story_devices import BLOCK, hand_in, lose_terminal, write_numbered
 from api.terminal import TerminalError
 from geo.coordinates import Datum, from_wgs84
 from sync.identity import uuid7
 
-COUNTY = "220102"
 COUNTY_CENTRE = (125.35, 43.86)  # lon, lat, WGS 84; for an enterprise without a position
 INDICATOR = "COORDINATOR-TOWNSHIPS"
 HAZARDS = ("DUST-SILICA", "DUST-COAL", "DUST-WELDING", "CHEM-BENZENE", "CHEM-CO", "PHYS-NOISE", "PHYS-HEAT", "PHYS-VIBRATION")
@@ -74,10 +74,13 @@ async def _steps(day: Day) -> None:
         ("出发前的覆盖情况", cover_before),
         ("离线：两名执法员改同一家企业", edit_apart),
         ("离线：执法员甲做监督检查，位置为 GCJ-02", inspect),
+        ("离线：两台终端从各自预留的号段取文书编号", write_numbered),
         ("离线：协管员上报新企业；在线：主管聘任协管员", report_and_appoint),
         ("恢复网络：丢失一次应答，推送途中 kill -9 服务器", lose_and_kill),
         ("全部重新连上，同步到安静", settle),
         ("核对", compare),
+        ("收队：未用的文号退回", hand_in),
+        ("一台终端丢失：主管停用，终端自行清除", lose_terminal),
         ("回来后的覆盖情况", cover_after),
     )
     for number, (title, step) in enumerate(steps, start=1):
@@ -95,6 +98,8 @@ async def take_offline(day: Day) -> None:
         counts, totals = await person.terminal.call("count"), await person.totals()
         detail = counts if counts == totals else f"终端 {counts}，服务器 {totals}"
         day.check(f"{CREW[name]}带走 {sum(counts.values()):,} 条，与服务器的数目相同", counts == totals, detail)
+    reports = [await day.crew[name].terminal.call("report") for name in OFFICERS]
+    day.check("两名执法员的终端各以自己的密钥签名", all(report["enrolled"] for report in reports))
     for name in (*OFFICERS, "coordinator1"):
         day.crew[name].proxy.cut()
 
@@ -105,6 +110,8 @@ async def _fill(day: Day, name: str, progress: Progress) -> None:
     progress.update(bar, total=sum((await person.totals()).values()))
     person.fields = await person.terminal.call("open", collections=person.collections)
     await person.terminal.call("sync", within=300)
+    if name in OFFICERS:
+        await person.terminal.call("reserve", **BLOCK)
 
 
 async def cover_before(day: Day) -> None:
@@ -189,9 +196,9 @@ async def inspect(day: Day) -> None:
         "result": "CORRECTED",
         "opinion": f"责令限期改正（{day.number}）",
     }
-    inspection_id = await _insert(day, "inspector1", "inspection", visit)
+    inspection_id = (await day.insert("inspector1", "inspection", visit))["id"]
     for description in ("喷漆间未设警示标识", "除尘设备滤袋破损"):
-        await _insert(day, "inspector1", "finding", _finding(day, inspection_id, description))
+        await day.insert("inspector1", "finding", _finding(day, inspection_id, description))
     day.tell(f"一次检查、两条隐患；手机显示 {lon:.6f}, {lat:.6f}（GCJ-02）")
 
 
@@ -208,19 +215,13 @@ def _finding(day: Day, inspection_id: str, description: str) -> Document:
     }
 
 
-async def _insert(day: Day, name: str, collection: str, values: Document) -> str:
-    document = await day.crew[name].terminal.call("insert", collection=collection, document=values)
-    day.made.setdefault(collection, []).append(document["id"])
-    return str(document["id"])
-
-
 async def report_and_appoint(day: Day) -> None:
     area = day.crew["coordinator1"].user["areas"][0]
     name = f"演示新报企业 {day.number}（虚构）"
     values = {"name": name, "areaCode": area["code"], "status": "OPERATING", "source": "COORDINATOR", "visits": 1, "hazards": [HAZARDS[0]]}
-    enterprise_id = await _insert(day, "coordinator1", "enterprise", values)
+    enterprise_id = (await day.insert("coordinator1", "enterprise", values))["id"]
     seen = {"enterpriseId": enterprise_id, "state": "REPORTED", "patrolledAt": _now(), "declared": False, "lead": f"未申报（{day.number}）"}
-    await _insert(day, "coordinator1", "patrol", seen)
+    await day.insert("coordinator1", "patrol", seen)
     day.tell(f"协管员在{area['name']}上报 {name}，并附一次巡查")
     await _appoint(day)
 

@@ -25,6 +25,7 @@ async def compare(day: Day) -> None:
     _with_each_other(day, held)
     _merged(day, held["inspector2"])
     _nothing_doubled(day, held["inspector1"])
+    _numbered(day, held["inspector1"])
     _position(day, held["inspector1"])
     _strangers(day, held["inspector3"])
     await _conflicts(day, held["inspector1"])
@@ -60,6 +61,13 @@ def _nothing_doubled(day: Day, held: Held) -> None:
         found = sorted(key for key, document in held[collection].items() if day.number in (document.get(name) or ""))
         made = sorted(day.made[collection])
         day.check(f"{collection} 正好 {len(made)} 条，没有重复也没有丢失", found == made, found if found != made else "")
+
+
+def _numbered(day: Day, held: Held) -> None:
+    found = [held["inspection"].get(key, {}).get("documentNumber") for key in day.made["inspection"]]
+    kept = sorted(number for number in found if number)
+    whole = kept == sorted(day.numbers) and len(set(kept)) == len(kept)
+    day.check(f"{len(kept)} 个离线取的文书编号都在，没有重号", whole, "" if whole else kept)
 
 
 def _position(day: Day, held: Held) -> None:

@@ -17,7 +17,8 @@ from api.terminal import Event, Terminal
 COLLECTIONS = ("enterprise", "workplace", "exposure", "inspection", "finding", "patrol", "coordinator", "rehabSite", "syncConflict")
 UNREADABLE = {"coordinator1": {"inspection"}}
 LISTS = {name: f"{name}s" for name in COLLECTIONS}
-OFFICERS = ("inspector1", "inspector2")
+COUNTY = "220102"
+OFFICERS = ("inspector1", "inspector2")  # their terminals have keys
 CREW = {"inspector1": "执法员甲", "inspector2": "执法员乙", "coordinator1": "协管员", "inspector3": "外县执法员"}
 PASSWORD = "zhijian-demo"  # noqa: S105 - the demo accounts', refused off the loopback
 RETRY_MS = 500
@@ -84,6 +85,7 @@ class Day:
     losing: str = ""
     winning: str = ""
     made: dict[str, list[str]] = field(default_factory=dict)  # collection -> ids
+    numbers: list[str] = field(default_factory=list)  # of documents, as handed out offline
     point: tuple[float, float] = (0.0, 0.0)  # lon, lat, WGS 84, of the inspection
     failures: int = 0
 
@@ -111,8 +113,17 @@ class Day:
     async def sign_in(self, name: str, url: str, listener: Callable[[Event], None] = lambda event: None) -> Terminal:
         terminal = await Terminal.start(name, url, listener=listener, deviceId=self.device_id(name), retryTime=RETRY_MS)
         self.terminals[name] = terminal
-        await terminal.call("login", username=name, password=PASSWORD)
+        user = await terminal.call("login", username=name, password=PASSWORD)
+        if name in OFFICERS:
+            await self.enrol(terminal, user)
         return terminal
+
+    async def enrol(self, terminal: Terminal, user: Document) -> None:
+        """Give a terminal a key with a code of the supervisor's; what was open on it ends, so sign in again."""
+        query = "mutation ($user: ID!) { issueDeviceCode(userId: $user) { code } }"
+        code = (await self.ask_desk(query, user=user["id"]))["issueDeviceCode"]["code"]
+        await terminal.call("enrol", code=code)
+        await terminal.call("login", username=user["username"], password=PASSWORD)
 
     async def send_out(self, name: str, listener: Callable[[Event], None]) -> Person:
         """Sign somebody in behind a network of his own."""
@@ -124,6 +135,12 @@ class Day:
         person = self.crew[name] = Person(name, terminal, proxy, collections)
         person.user = (await terminal.call("ask", query="{ me { id username role areas { code name } } }"))["me"]
         return person
+
+    async def insert(self, name: str, collection: str, values: Document, **options: Any) -> Document:
+        """A new document on somebody's terminal."""
+        document: Document = await self.crew[name].terminal.call("insert", collection=collection, document=values, **options)
+        self.made.setdefault(collection, []).append(document["id"])
+        return document
 
     async def ask_desk(self, query: str, **variables: Any) -> Document:
         """GraphQL as the supervisor at the desk."""

@@ -32,6 +32,7 @@ export class Session {
         Object.assign(this, { url, device, vault, clock, heard });
         this.online = true;
         this.ended = false; // wiped: nothing goes out any more
+        this.running = new AbortController();
         this.offset = 0; // server's clock minus ours, from its last answer
         this.notBefore = 0; // on performance.now()
         this.refreshing = null;
@@ -119,6 +120,7 @@ export class Session {
         const token = this.grant?.accessToken;
         await this.#key();
         this.ended = true;
+        this.running.abort(new Error('the terminal was wiped'));
         return async () => {
             const answer = await this.#send(JSON.stringify({ query: 'mutation { confirmWipe }' }), token, true);
             return data(answer).confirmWipe;
@@ -175,7 +177,8 @@ export class Session {
         if (token) headers.authorization = `Bearer ${token}`;
         const dpop = await this.#proof('POST', token);
         if (dpop) headers.dpop = dpop;
-        const response = await fetch(this.url, { method: 'POST', headers, body, signal: AbortSignal.timeout(REQUEST_TIMEOUT_MS) });
+        const signal = AbortSignal.any([AbortSignal.timeout(REQUEST_TIMEOUT_MS), ...(last ? [] : [this.running.signal])]);
+        const response = await fetch(this.url, { method: 'POST', headers, body, signal });
         const answer = { status: response.status, headers: response.headers, body: await json(response) };
         this.#listen(answer);
         return answer;
