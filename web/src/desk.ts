@@ -3,16 +3,16 @@
 import * as address from './address';
 import { count, LEVEL_NAMES, percent, picture, type Level, type Picture, type Row } from './coverage';
 import { fill, make } from './dom';
+import { top, type Page } from './frame';
 import { legend } from './legend';
 import type { CoverageMap } from './map';
 import { sentence } from './messages';
 import type { Session } from './session';
 import { Table } from './table';
 
-const ROLES: Record<string, string> = { ADMIN: '管理员', SUPERVISOR: '主管', INSPECTOR: '执法人员', COORDINATOR: '协管员', CDC: '疾控' };
 const COUNTRY = '000000';
 
-export class Desk {
+export class Desk implements Page {
   readonly element: HTMLElement;
   private readonly crumbs = make('nav', { class: 'crumbs', 'aria-label': '所在地区' });
   private readonly levels = make('div', { class: 'levels', role: 'group', 'aria-label': '统计级别' });
@@ -36,7 +36,7 @@ export class Desk {
   constructor(private readonly session: Session, leave: () => void) {
     this.table = new Table({ hover: (code) => this.hover(code, 'table'), select: (code) => this.select(code), open: (code) => void this.open(code) });
     this.scroller.append(this.table.element);
-    this.element = make('div', { class: 'desk' }, make('a', { class: 'skip', href: '#areas' }, '跳到表格'), this.header(leave), this.bar(),
+    this.element = make('div', { class: 'desk' }, make('a', { class: 'skip', href: '#areas' }, '跳到表格'), top(session, 'map', leave), this.bar(),
       make('main', { class: 'work' },
         make('section', { class: 'map-side', 'aria-label': '覆盖地图' }, this.ground, this.card, this.unplaced, this.key),
         make('section', { class: 'list-side', id: 'areas', 'aria-label': '地区列表', tabindex: '-1' }, this.facts, this.caption, this.scroller)),
@@ -49,6 +49,7 @@ export class Desk {
   }
 
   close(): void {
+    this.turn += 1; // an answer under way draws nothing any more
     window.removeEventListener('popstate', this.returned);
     this.map?.remove();
   }
@@ -135,14 +136,6 @@ export class Desk {
 
   private canOpen(): boolean {
     return this.picture !== null && this.picture.level !== 'TOWNSHIP';
-  }
-
-  private header(leave: () => void): HTMLElement {
-    const user = this.session.user;
-    const out = make('button', { type: 'button', class: 'quiet', click: leave }, '退出');
-    return make('header', { class: 'top' }, make('span', { class: 'brand', 'aria-hidden': 'true' }, '职健'),
-      make('h1', {}, '职业健康监督工作台'),
-      make('span', { class: 'who' }, make('b', {}, user?.displayName || user?.username || ''), ` ${ROLES[user?.role ?? ''] ?? ''}`), out);
   }
 
   private bar(): HTMLElement {

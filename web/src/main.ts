@@ -1,27 +1,37 @@
-/** Log-in first, then the desk; back to log-in when the session ends. */
+/** Log-in first, then the page that the address names. */
 
 import { Desk } from './desk';
+import { Devices } from './devices';
 import { fill } from './dom';
+import { isChief, place, type Page } from './frame';
+import { Inbox } from './inbox';
 import { login } from './login';
 import { sentence } from './messages';
 import { Session } from './session';
 
 const root = document.getElementById('app')!;
-let desk: Desk | null = null;
+let page: Page | null = null;
 const session = new Session((reason) => showLogin(sentence(reason)));
 
 function showLogin(notice = ''): void {
-  desk?.close();
-  desk = null;
+  page?.close();
+  page = null;
   document.title = '登录 · 职健';
-  fill(root, login(session, notice, showDesk));
+  fill(root, login(session, notice, showPage));
   void import('./map'); // loads while the person types
 }
 
-function showDesk(): void {
-  desk = new Desk(session, () => void leave());
-  fill(root, desk.element);
-  void desk.start();
+function showPage(): void {
+  page?.close();
+  page = made();
+  fill(root, page.element);
+  void page.start();
+}
+
+function made(): Page {
+  const out = () => void leave();
+  if (place() === 'devices' && isChief(session)) return new Devices(session, out);
+  return place() === 'inbox' ? new Inbox(session, out) : new Desk(session, out);
 }
 
 async function leave(): Promise<void> {
@@ -30,6 +40,10 @@ async function leave(): Promise<void> {
   showLogin();
 }
 
-session.resume().then((resumed) => (resumed ? showDesk() : showLogin()), (reason: unknown) => {
+window.addEventListener('hashchange', () => {
+  if (page) showPage();
+});
+
+session.resume().then((resumed) => (resumed ? showPage() : showLogin()), (reason: unknown) => {
   if (!root.hasChildNodes()) showLogin(sentence(reason));
 });
