@@ -1,16 +1,19 @@
-"""The supervisor's pages beside the map: terminals and the conflict inbox, in a real browser."""
+"""Beside the map, in a real browser: the supervisor's pages for terminals and conflicts, and the terminal's device library."""
 
 from __future__ import annotations
 
 import re
+import subprocess
 import time
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Page, expect
+from playwright.async_api import Browser, Page, expect
 
+from api import bootstrap
 from api.accounts import create_user
 from schema.actor import Role
 from sync.identity import uuid7
@@ -25,6 +28,27 @@ REPORT = 'mutation { reportDevice(clientVersion: "zhijian-terminal 0.2.0", offli
 PUSH = "mutation ($rows: [EnterprisePushRow!]!) { pushEnterprise(rows: $rows) { id } }"
 SAVE = "mutation ($input: EnterpriseInput!) { saveEnterprise(input: $input) { id } }"
 DEVICE = "officer-1"
+CODE = "mutation ($user: ID!) { issueDeviceCode(userId: $user) { code } }"
+WORK = """async ([code, password]) => {
+  const { BrowserVault, Numbers, Session } = window.library;
+  const device = { id: 'browser-1' };
+  const first = new Session(location.origin + '/graphql', device, await BrowserVault.open('city'));
+  await first.enrol(code);
+  await first.login('city', password);
+  first.vault.database.close();
+  const vault = await BrowserVault.open('city');
+  const again = new Session(location.origin + '/graphql', device, vault);
+  const exported = await crypto.subtle.exportKey('jwk', vault.get('key').privateKey).then(() => 'exported', () => 'kept');
+  await again.refresh();
+  const numbers = new Numbers(vault, again);
+  await numbers.reserve('JC', '220102', 2);
+  const taken = [await numbers.take('JC', '220102', 'a'), await numbers.take('JC', '220102', 'b')].map((number) => number.slice(-6));
+  const { me } = await again.ask('{ me { username } }');
+  const token = vault.get('grant').accessToken;
+  await vault.destroy();
+  const left = (await indexedDB.databases()).map((database) => database.name);
+  return { exported, resumed: again.resume(), taken, me, token, left };
+}"""
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
@@ -75,7 +99,7 @@ async def test_a_supervisor_gives_codes_and_locks_a_lost_terminal_with_a_reason(
     await row.get_by_role("button", name="注册码").click()
     code = page.locator(".question .code")
     await expect(code).to_have_text(re.compile(r"(\w{4}-){2}\w{4}"))
-    assert await world.rows("SELECT count(*) FROM device_code") == [(1,)]
+    assert await world.rows("SELECT count(*) FROM device_code WHERE used_at IS NULL") == [(1,)]
     await page.keyboard.press("Escape")
     await row.get_by_role("button", name="停用").click()
     await expect(page.locator(".question")).to_contain_text("2 份未发送")
@@ -89,3 +113,30 @@ async def test_a_supervisor_gives_codes_and_locks_a_lost_terminal_with_a_reason(
     assert await world.rows("SELECT id, revoked_for FROM device WHERE revoked_at IS NOT NULL") == [(DEVICE, "外勤途中丢失")]
     answer = await world.ask("{ me { username } }", officer)
     assert answer["errors"][0]["extensions"]["code"] == "DEVICE_REVOKED"
+
+
+async def test_a_browser_keeps_a_key_that_nobody_can_take_away(browser: Browser, world: World, tmp_path: Path) -> None:
+    (user,) = await world.rows("SELECT id::text FROM user_account WHERE username = 'city'")
+    issued = (await world.ask(CODE, await world.token("boss"), user=user[0]))["data"]["issueDeviceCode"]["code"]
+    context = await browser.new_context(base_url=world.address, bypass_csp=True)
+    page = await context.new_page()
+    await page.goto("/healthz")
+    await page.add_script_tag(path=_bundled(tmp_path), type="module")
+    await page.wait_for_function("window.library")
+    found = await page.evaluate(WORK, [issued, PASSWORD])
+    await context.close()
+    token = found.pop("token")
+    assert found == {"exported": "kept", "resumed": None, "taken": ["000001", "000002"], "me": {"username": "city"}, "left": []}
+    stolen = await world.ask("{ me { username } }", token)
+    assert stolen["errors"][0]["extensions"]["code"] == "DEVICE_PROOF_REQUIRED"
+
+
+def _bundled(folder: Path) -> Path:
+    entry, made = bootstrap.WEB / "terminal", folder / "library.js"
+    program = (
+        f"import {{ BrowserVault }} from '{entry}/vault.mjs'; import {{ Session }} from '{entry}/session.mjs';"
+        f"import {{ Numbers }} from '{entry}/numbers.mjs'; window.library = {{ BrowserVault, Numbers, Session }};"
+    )
+    command = ["npx", "--no-install", "esbuild", "--bundle", "--format=esm", f"--outfile={made}"]
+    subprocess.run(command, cwd=bootstrap.WEB, input=program, text=True, capture_output=True, check=True)
+    return made
