@@ -25,6 +25,7 @@ from api.read_pool import ReadPool
 from schema.registry import load
 from sync.audit import Chainer
 from sync.audit import behind as audit_behind
+from sync.collector import Collector
 from sync.feed import Lag, Stamper, read_lag
 from sync.files import Files
 from sync.scoping import adopt
@@ -38,6 +39,7 @@ JITTER_SECONDS = 10.0
 LAG_SECONDS = 5.0
 NAN = math.nan
 SWEEP_SECONDS = 60.0
+COLLECT_SECONDS = 3600.0
 
 log = logging.getLogger(__name__)
 
@@ -135,8 +137,21 @@ async def files(app: Starlette) -> AsyncIterator[None]:
     metrics.observe("zhijian_store_errors", "Writes to the store of evidence that failed", lambda: float(vault.errors))
     metrics.observe("zhijian_store_room_bytes", "Room in the store of evidence; NaN: a bucket", lambda: _number(vault.room()))
     metrics.observe("zhijian_data_room_bytes", "Room in the data folder", lambda: float(shutil.disk_usage(settings.data).free))
-    async with _running(_sweep_for_ever(app.state.files)):
+    app.state.collector = Collector(app.state.database.engine, vault, load())
+    _observe_files(app)
+    async with _running(_sweep_for_ever(app.state.files)), _running(_collect_for_ever(app.state.collector)):
         yield
+
+
+def _observe_files(app: Starlette) -> None:
+    kept, collected, observe = app.state.files, app.state.collector.collected, app.state.metrics.observe
+    observe("zhijian_files_memory_bytes", "Bytes of uploads in memory", lambda: float(kept.budget.used))
+    observe("zhijian_files_writing", "Requests that write to uploads", lambda: float(kept.budget.writing))
+    observe("zhijian_files_expired", "Abandoned uploads that this node has given up", lambda: float(kept.expired))
+    observe("zhijian_files_unnamed", "Files that no document names, kept until their retention is over", lambda: float(collected.unnamed))
+    observe("zhijian_files_collected", "Files that this node has thrown away", lambda: float(collected.files))
+    observe("zhijian_files_collected_bytes", "Bytes of the files that this node has thrown away", lambda: float(collected.bytes))
+    observe("zhijian_files_strays", "Objects without a row that this node found in the store", lambda: float(collected.strays))
 
 
 def _number(bytes_or_none: int | None) -> float:
@@ -150,6 +165,15 @@ async def _sweep_for_ever(kept: Files) -> None:
         except (SQLAlchemyError, OSError, BaseError) as error:  # database or store are away; the next round tries again
             log.warning("sweep of files failed: %s", type(error).__name__)
         await asyncio.sleep(SWEEP_SECONDS * (0.5 + random.random()))  # noqa: S311 - spreads load, guards nothing
+
+
+async def _collect_for_ever(collector: Collector) -> None:
+    while True:
+        await asyncio.sleep(COLLECT_SECONDS * (0.5 + random.random()))  # noqa: S311 - spreads load, guards nothing
+        try:
+            await collector.collect(datetime.now(UTC))
+        except (SQLAlchemyError, OSError, BaseError) as error:
+            log.warning("collection of files failed: %s", type(error).__name__)
 
 
 @asynccontextmanager

@@ -4,10 +4,11 @@ from api.areas_graphql import AreaQuery
 from api.conflicts_graphql import ConflictMutation, ConflictQuery
 from api.coverage_graphql import CoverageQuery
 from api.devices_graphql import DeviceMutation, DeviceQuery
+from api.evidence_graphql import EvidenceQuery
 from api.grants_graphql import GrantMutation, GrantQuery
 from api.history_graphql import HistoryQuery
 from api.locate_graphql import LocateQuery
 from api.numbers_graphql import NumberMutation, NumberQuery
 
-QUERIES = (AreaQuery, ConflictQuery, CoverageQuery, DeviceQuery, GrantQuery, HistoryQuery, LocateQuery, NumberQuery)
+QUERIES = (AreaQuery, ConflictQuery, CoverageQuery, DeviceQuery, EvidenceQuery, GrantQuery, HistoryQuery, LocateQuery, NumberQuery)
 MUTATIONS = (ConflictMutation, DeviceMutation, GrantMutation, NumberMutation)

@@ -47,9 +47,10 @@ STATUS: Mapping[str, int] = {
     "TOO_MANY_UPLOADS": 429,
     "CHECKSUM_MISMATCH": 460,
     "EVIDENCE_HASH_MISMATCH": 460,
+    "UPLOADS_CROWDED": 503,
     "STORAGE_FULL": 507,
 }
-RETRY = {"UPLOAD_BUSY": "2", "STORAGE_FULL": "60", "TOO_MANY_UPLOADS": "60"}
+RETRY = {"UPLOAD_BUSY": "2", "UPLOADS_CROWDED": "5", "STORAGE_FULL": "60", "TOO_MANY_UPLOADS": "60"}
 NO_EVIDENCE = Problem("EVIDENCE_UNKNOWN", "There is no such file, or you may not see it.")
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -236,10 +237,10 @@ async def _body(request: Request) -> AsyncIterator[bytes]:
 
 
 async def evidence(request: Request) -> Response:
-    """HEAD tells a device that it need not send a file; GET is for those who may read a record that names it."""
+    """HEAD tells a person that he need not send a file; GET is for those who may read a record that names it."""
     actor, sha256 = await _actor(request), _hash(request)
     if request.method == "HEAD":
-        known = await _files(request).known(sha256)
+        known = await _files(request).held(actor, sha256)
         if known is None:
             raise Refused(NO_EVIDENCE)
         return Response(headers={"Content-Length": str(known.size), "Cache-Control": "no-store"})

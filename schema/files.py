@@ -38,8 +38,22 @@ evidence = sa.Table(
     sa.Column("image_problem", sa.Text, comment="Why an image has no thumbnail"),
     sa.Column("exif_taken_at", sa.Text, comment="As the camera wrote it; cameras know no time zone"),
     sa.Column("exif_wgs84", Geometry("POINT", srid=4326, spatial_index=False)),
+    sa.Column("kept", sa.Boolean, nullable=False, server_default=sa.false(), comment="An issued document named it once: never collected"),
+    sa.Column("unnamed_since", _moment(), comment="When the collector first found that no document names it"),
+    sa.Column("collected_at", _moment(), comment="Its bytes are being thrown away; nobody may rely on them any more"),
     sa.CheckConstraint("state IN ('PROMISED', 'RECEIVED', 'VERIFIED')", name="ck_evidence_state"),
+    sa.Index("ix_evidence_unnamed_since", "unnamed_since", postgresql_where=sa.text("unnamed_since IS NOT NULL")),
+    sa.Index("ix_evidence_collected_at", "collected_at", postgresql_where=sa.text("collected_at IS NOT NULL")),
     comment="Files by their content, whoever promised or sent them",
+)
+
+evidence_proof = sa.Table(
+    "evidence_proof",
+    metadata,
+    sa.Column("sha256", _HASH, primary_key=True),
+    sa.Column("user_id", sa.Text, primary_key=True),
+    sa.Column("at", _moment(), nullable=False, server_default=sa.func.now()),
+    comment="Who has shown that they hold a file, by sending all of it",
 )
 
 evidence_item = sa.Table(
@@ -57,7 +71,15 @@ evidence_item = sa.Table(
     sa.Column("accuracy", sa.Float, comment="Metres"),
     sa.Column("distance", sa.Float, comment="Metres between the device's position and the image's"),
     sa.Column("position_check", sa.Text, comment="NEAR, FAR, NO_IMAGE_POSITION or NO_DEVICE_POSITION; null until verified"),
+    sa.Column(
+        "proven",
+        sa.Boolean,
+        nullable=False,
+        server_default=sa.false(),
+        comment="Whoever named the file here holds it or could read it; only then does the document show it",
+    ),
     sa.Index("ix_evidence_item_sha256", "sha256"),
+    sa.Index("ix_evidence_item_unproven", "record", "doc_id", postgresql_where=sa.text("NOT proven")),
     comment="Which item of which record promises which file",
 )
 
@@ -80,6 +102,7 @@ upload = sa.Table(
     sa.CheckConstraint("state IN ('RECEIVING', 'VERIFIED', 'FAILED', 'EXPIRED')", name="ck_upload_state"),
     sa.CheckConstraint("received BETWEEN 0 AND length", name="ck_upload_received"),
     sa.Index("ix_upload_user_id", "user_id"),
+    sa.Index("ix_upload_sha256", "sha256"),
     sa.Index("ix_upload_expires_at", "expires_at"),
     comment="Files on their way (tus)",
 )

@@ -12,7 +12,8 @@ import logging
 import secrets
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -24,6 +25,7 @@ from schema.actor import Actor
 from schema.problems import Problem, Refused
 from schema.registry import Registry
 from sync import evidence, pictures
+from sync.budget import PATIENCE_SECONDS, Budget, CrowdedError
 from sync.moment import Moment
 from sync.vault import PIECE_BYTES, ContentLiesError, StorageFullError, Vault
 from sync.write import issue_waiting
@@ -47,6 +49,7 @@ CHECKSUM = Problem("CHECKSUM_MISMATCH", "The bytes are not those of Upload-Check
 LIES = Problem("EVIDENCE_HASH_MISMATCH", "The whole file is not that of the announced sha256; it was thrown away.")
 TOO_LARGE = Problem("FILE_TOO_LARGE", "The file is larger than Tus-Max-Size.")
 TOO_MANY = Problem("TOO_MANY_UPLOADS", "Too many unfinished uploads; finish or delete some.")
+CROWDED = Problem("UPLOADS_CROWDED", "Too many bytes are on their way at once; what has arrived is kept, go on in a few seconds.")
 FULL = Problem("STORAGE_FULL", "The server has no room for more bytes; what has arrived is kept.")
 
 log = logging.getLogger(__name__)
@@ -119,8 +122,10 @@ def thumbnail_key(sha256: str) -> str:
 class Files:
     """Uploads and verified files of one installation; all state is in PostgreSQL and the store."""
 
-    def __init__(self, engine: AsyncEngine, vault: Vault, registry: Registry, *, most_bytes: int) -> None:
+    def __init__(self, engine: AsyncEngine, vault: Vault, registry: Registry, *, most_bytes: int, budget: Budget | None = None) -> None:
         self.engine = engine
+        self.budget = budget or Budget()
+        self.expired = 0  # uploads that this node has given up
         self.vault = vault
         self.registry = registry
         self.most_bytes = most_bytes
@@ -182,20 +187,26 @@ class Files:
 
         What arrived is kept when the link dies (LinkLostError, from the body) or the disk fills up; of a request with a checksum
         that turns out wrong, nothing is.
-        Raises Refused: those of `find` and `look_after`, OFFSET_MISMATCH, BEYOND_LENGTH, CHECKSUM_MISMATCH.
+        Raises Refused: those of `find` and `look_after`, OFFSET_MISMATCH, BEYOND_LENGTH, CHECKSUM_MISMATCH, UPLOADS_CROWDED.
         """
         upload = await self.find(actor, upload_id, now)
         if upload.state == "VERIFIED" and offset == upload.length:
             return upload
+        try:
+            with self.budget.writer():
+                return await self._write(upload, offset, body, checksum)
+        except StorageFullError:
+            raise Refused(FULL) from None
+        except CrowdedError:
+            raise Refused(CROWDED) from None
+
+    async def _write(self, upload: Upload, offset: int, body: AsyncIterator[bytes], checksum: Checksum | None) -> Upload:
         async with _Lease(self.engine, upload) as lease:
             if offset != lease.upload.received:
                 raise Refused(OFFSET)
-            try:
-                await _Intake(self.vault, lease, checksum).take(body)
-                if lease.upload.whole:
-                    await self._finish(lease.upload, lease)
-            except StorageFullError:
-                raise Refused(FULL) from None
+            await _Intake(self.vault, lease, checksum, self.budget).take(body)
+            if lease.upload.whole:
+                await self._finish(lease.upload, lease)
             return lease.upload
 
     async def remove(self, actor: Actor, upload_id: str, now: datetime) -> None:
@@ -213,26 +224,37 @@ class Files:
         return Known(**row) if row else None
 
     async def readable(self, actor: Actor, sha256: str) -> Known | None:
-        """The verified file, for those who may read a record that names it."""
+        """The verified file, for those who may read a record that names it by a naming that is proven."""
         async with self.engine.connect() as connection:
-            if not await evidence.may_read(connection, actor, self.registry, sha256):
+            if not await evidence.readable_hashes(connection, actor, self.registry, [sha256]):
                 return None
         return await self.known(sha256)
+
+    async def held(self, actor: Actor, sha256: str) -> Known | None:
+        """The verified file, for those who need not send it: they have, or may read it. To others it is as if there were none."""
+        async with self.engine.connect() as connection:
+            if await connection.scalar(_SENT, {"sha256": sha256, "user": actor.user_id}):
+                return await self.known(sha256)
+        return await self.readable(actor, sha256)
 
     # --- the end of an upload --------------------------------------------------------------------------------------------
 
     async def _finish(self, upload: Upload, lease: _Lease) -> None:
-        """Verifies the whole file, keeps it by its hash, and issues what waited for it."""
-        async with self.engine.begin() as connection:
-            await connection.execute(_RECEIVED, {"sha256": upload.sha256})
-            keys = list((await connection.execute(_PIECES, {"id": upload.id})).scalars())
-        there = await self.known(upload.sha256)
-        try:
-            await self.vault.join(keys, upload.sha256, lease.renew, to=None if there else content_key(upload.sha256))
-        except ContentLiesError:
-            await self._fail(upload, lease)
-            raise Refused(LIES) from None
-        look = pictures.Look() if there else await self._look(upload)
+        """Verifies the whole file, keeps it by its hash, and issues what waited for it.
+
+        Also of a file that is known every byte is looked at: that is the proof that the sender holds it.
+        """
+        async with _patiently(self.budget.joining, lease.renew):
+            async with self.engine.begin() as connection:
+                await connection.execute(_RECEIVED, {"sha256": upload.sha256})
+                keys = list((await connection.execute(_PIECES, {"id": upload.id})).scalars())
+            there = await self.known(upload.sha256)
+            try:
+                await self.vault.join(keys, upload.sha256, lease.renew, to=None if there else content_key(upload.sha256))
+            except ContentLiesError:
+                await self._fail(upload, lease)
+                raise Refused(LIES) from None
+            look = pictures.Look() if there else await self._look(upload)
         await self._verified(upload, lease, look)
         await self.vault.drop(upload.pieces)
         await self._issue(upload.sha256)
@@ -254,8 +276,9 @@ class Files:
         values |= {"sha256": upload.sha256, "size": upload.length, "media": upload.media_type, "thumbnail": look.thumbnail is not None}
         async with self.engine.begin() as connection:
             await connection.execute(_VERIFIED, values)
+            await connection.execute(_NAMED_AGAIN, {"sha256": upload.sha256})
             await lease.end(connection, "VERIFIED")
-            await evidence.check_positions(connection, [upload.sha256])
+            await evidence.prove(connection, upload.user_id, upload.sha256)
 
     async def _fail(self, upload: Upload, lease: _Lease) -> None:
         async with self.engine.begin() as connection:
@@ -287,7 +310,7 @@ class Files:
         for upload in await self._stale(_OVERDUE, now):
             await self.vault.drop(upload.pieces)
             async with self.engine.begin() as connection:
-                await connection.execute(_EXPIRE, {"id": upload.id, "now": now})
+                self.expired += (await connection.execute(_EXPIRE, {"id": upload.id, "now": now})).rowcount
         async with self.engine.begin() as connection:
             await connection.execute(_FORGET, {"before": now - KEPT})
 
@@ -350,9 +373,11 @@ class _Lease:
 class _Intake:
     """The bytes of one request on their way into the store."""
 
-    def __init__(self, vault: Vault, lease: _Lease, checksum: Checksum | None) -> None:
+    def __init__(self, vault: Vault, lease: _Lease, checksum: Checksum | None, budget: Budget) -> None:
         self.vault = vault
         self.lease = lease
+        self.budget = budget
+        self.taken = 0  # of the budget
         self.checksum = checksum
         self.digest = ALGORITHMS[checksum.algorithm]() if checksum else None
         self.position = lease.upload.received  # of the next byte
@@ -363,9 +388,15 @@ class _Intake:
 
     async def take(self, body: AsyncIterator[bytes]) -> None:
         try:
+            await self._take(body)
+        finally:
+            self.budget.give(self.taken)
+
+    async def _take(self, body: AsyncIterator[bytes]) -> None:
+        try:
             async for data in body:
                 await self._add(data)
-        except LinkLostError:
+        except (LinkLostError, CrowdedError):
             await self._keep()  # unlooked-at bytes of a request with a checksum too: the hash of the whole file decides
             raise
         except StorageFullError:
@@ -382,14 +413,29 @@ class _Intake:
     async def _add(self, data: bytes) -> None:
         if self.position + len(data) > self.lease.upload.length:
             raise Refused(BEYOND)
+        await self._reserve(len(data))
         self.held.append(data)
         self.held_bytes += len(data)
         self.position += len(data)
         if self.digest is not None:
             self.digest.update(data)
         if self.held_bytes >= PIECE_BYTES or time.monotonic() - self.flushed_at > FLUSH_SECONDS:
-            await self._flush()
-            await (self.lease.renew() if self.checksum else self._count())
+            await self._pass_on()
+
+    async def _reserve(self, size: int) -> None:
+        """Room for the next bytes; who has to wait for it gives up what he holds first. Raises CrowdedError."""
+        if not self.budget.take(size):
+            await self._pass_on()
+            until = time.monotonic() + PATIENCE_SECONDS
+            while not await self.budget.wait(size, LEASE_SECONDS / 4):
+                await self.lease.renew()
+                if time.monotonic() > until:
+                    raise CrowdedError
+        self.taken += size
+
+    async def _pass_on(self) -> None:
+        await self._flush()
+        await (self.lease.renew() if self.checksum else self._count())
 
     async def _flush(self) -> None:
         self.flushed_at = time.monotonic()
@@ -400,6 +446,8 @@ class _Intake:
         self.held, self.held_bytes = [], 0
         await self.vault.put(key, content)
         self.pieces.append((start, len(content), key))
+        self.taken -= len(content)
+        self.budget.give(len(content))
 
     async def _keep(self) -> None:
         try:
@@ -416,6 +464,22 @@ class _Intake:
             await self.lease.advance(pieces)
 
 
+@asynccontextmanager
+async def _patiently(places: asyncio.Semaphore, beat: Callable[[], Awaitable[None]]) -> AsyncIterator[None]:
+    """One of the places, however long it takes; `beat` is called while it does."""
+    while True:
+        try:
+            async with asyncio.timeout(LEASE_SECONDS / 4):
+                await places.acquire()
+            break
+        except TimeoutError:
+            await beat()
+    try:
+        yield
+    finally:
+        places.release()
+
+
 def _now() -> datetime:
     return datetime.now().astimezone()
 
@@ -424,7 +488,11 @@ _COLUMNS = "id::text, user_id, device_id, sha256, length, received, media_type, 
 _FREE = "(writer_until IS NULL OR writer_until < clock_timestamp())"
 _MINE = "id = CAST(:id AS uuid) AND writer = CAST(:writer AS uuid)"
 _UNTIL = "clock_timestamp() + make_interval(secs => :seconds)"
-_PROMISE = sa.text("INSERT INTO evidence (sha256, state, media_type) VALUES (:sha256, 'PROMISED', :media) ON CONFLICT (sha256) DO NOTHING")
+_PROMISE = sa.text(
+    "INSERT INTO evidence AS e (sha256, state, media_type) VALUES (:sha256, 'PROMISED', :media)"
+    " ON CONFLICT (sha256) DO UPDATE SET sha256 = e.sha256"
+)  # waits for whoever collects it: either he sees this upload, or it sees that the file is gone
+_SENT = sa.text("SELECT true FROM evidence_proof WHERE sha256 = :sha256 AND user_id = :user")
 _CREATE = sa.text(
     "INSERT INTO upload (id, user_id, device_id, sha256, length, media_type, metadata, expires_at)"
     " SELECT CAST(:id AS uuid), CAST(:user AS text), :device, :sha256, :length, :media_type, :metadata, :expires"
@@ -456,7 +524,9 @@ _KNOWN = sa.text(
     "SELECT sha256, size, coalesce(media_type, 'application/octet-stream') AS media_type, thumbnail"
     " FROM evidence WHERE sha256 = :sha256 AND state = 'VERIFIED'"
 )
-_RECEIVED = sa.text("UPDATE evidence SET state = 'RECEIVED', received_at = now() WHERE sha256 = :sha256 AND state = 'PROMISED'")
+_RECEIVED = sa.text(
+    "UPDATE evidence SET state = 'RECEIVED', received_at = now(), collected_at = NULL WHERE sha256 = :sha256 AND state = 'PROMISED'"
+)
 _PROMISED_AGAIN = sa.text(
     "UPDATE evidence SET state = 'PROMISED', received_at = NULL WHERE sha256 = :sha256 AND state = 'RECEIVED'"
     " AND NOT EXISTS (SELECT FROM upload u WHERE u.sha256 = :sha256 AND u.state = 'RECEIVING' AND u.received = u.length)"
@@ -467,6 +537,7 @@ _VERIFIED = sa.text(
     " exif_wgs84 = ST_SetSRID(ST_MakePoint(CAST(:lon AS float), CAST(:lat AS float)), 4326)"
     " WHERE sha256 = :sha256 AND state <> 'VERIFIED'"
 )
+_NAMED_AGAIN = sa.text("UPDATE evidence SET unnamed_since = NULL WHERE sha256 = :sha256")  # locks the row too: no naming slips by its proof
 _UNVERIFIED = sa.text(f"SELECT {_COLUMNS} FROM upload WHERE state = 'RECEIVING' AND received = length AND {_FREE} ORDER BY id LIMIT 100")
 _OVERDUE = sa.text(f"SELECT {_COLUMNS} FROM upload WHERE state = 'RECEIVING' AND expires_at <= :now AND {_FREE} ORDER BY id LIMIT 1000")
 _EXPIRE = sa.text(

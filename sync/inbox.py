@@ -102,7 +102,7 @@ async def conflicts(
         values |= {"at": after[0], "id": after[1]}
     found = await connection.execute(_page(actor.role, registry, matching), values | {"most": first + 1})
     rows = [row._asdict() for row in found]
-    labels = await _labels(connection, actor, registry, rows[:first])
+    labels = await labels_of(connection, actor, registry, rows[:first])
     return Page(
         [{**row, "document_label": labels.get((row["record"], row["doc_id"]))} for row in rows[:first]], len(rows) > first, total or 0
     )
@@ -119,7 +119,7 @@ def _page(role: Role, registry: Registry, matching: str) -> sa.TextClause:
     )
 
 
-async def _labels(
+async def labels_of(
     connection: AsyncConnection, actor: Actor, registry: Registry, rows: Sequence[Document]
 ) -> dict[tuple[str, str], str | None]:
     """What a person calls the documents, by (record, id), of those that the actor may read: one query per kind of record."""

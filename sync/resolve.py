@@ -61,7 +61,8 @@ async def _open_conflict(connection: AsyncConnection, actor: Actor, conflict_id:
 
 async def _adopt(connection: AsyncConnection, actor: Actor, conflict: Document, value: Any, moment: Moment, registry: Registry) -> None:
     record = registry[conflict["record"]]
-    sent = Sent({}, {"id": conflict["doc_id"], conflict["field"]: value}, partial=True)
+    author = str(conflict["author_id"]) if conflict["author_id"] else actor.user_id
+    sent = Sent({}, {"id": conflict["doc_id"], conflict["field"]: value}, partial=True, named_by=author)
     (row,) = await apply(connection, actor, record, [sent], moment=moment, registry=registry)
     if row.problems:
         raise Refused(*row.problems)

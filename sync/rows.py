@@ -27,12 +27,14 @@ _PLACE = frozenset({"id", "revision"})
 class Sent:
     """One row as it came: what the sender believes the server has (None: nothing) and what it should be. Values of any form.
 
-    partial  `new` names what changes and nothing else: on the revision that it names, else on the master as it is.
+    partial   `new` names what changes and nothing else: on the revision that it names, else on the master as it is.
+    named_by  who answers for the files that it names, if not the actor: whoever adopts another's value vouches for nothing
     """
 
     assumed: Document | None
     new: Document
     partial: bool = False
+    named_by: str | None = None
 
 
 @dataclass(slots=True)
@@ -63,6 +65,7 @@ class Row:
     visible: bool = False
     repeat: bool = False
     seen: Shadow | None = None  # what the server knows that this device wrote
+    named_by: str | None = None
 
     @property
     def known_id(self) -> bool:
@@ -91,7 +94,7 @@ def prepare(actor: Actor, record: Record, sent: Sent, moment: Moment) -> Row:
         base = {}
     edit = Edit(base, mine, device, edit_ms(stamp, moment.offset_ms, moment.ms))
     row_id = mine.get("id") or str(sent.new.get("id") or "")
-    row = Row(row_id, sent.new, edit, stamp, known=revision_of(base), assumed=base, partial=sent.partial)
+    row = Row(row_id, sent.new, edit, stamp, known=revision_of(base), assumed=base, partial=sent.partial, named_by=sent.named_by)
     if not mine.get("id") and not problems:
         problems.append(Problem("ID_MISSING", "缺少记录编号 id（UUIDv7）", "id"))
     row.problems = tuple(problems)

@@ -6,10 +6,12 @@ Both are written the same way, so that any node can go on with an upload that an
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import hashlib
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from datetime import datetime
 from pathlib import Path
 
 import obstore
@@ -51,16 +53,42 @@ class Vault:
 
         Raises ContentLiesError, and then nothing is there. `beat` is called after each piece.
         """
-        stream = _checked(self._pieces(keys, beat), sha256)
+        blocks = self._pieces(keys, beat)
+        if to is not None:
+            return await self.keep(to, sha256, blocks)
         try:
-            if to is None:
-                return sum([len(block) async for block in stream])
-            await obstore.put_async(self.store, to, stream, use_multipart=True, chunk_size=8 * _BLOCK, max_concurrency=4)
-            await self._settle(to, read_only=True)
-            return int((await obstore.head_async(self.store, to))["size"])
+            return sum([len(block) async for block in checked(blocks, sha256)])
         except (OSError, BaseError) as error:
             self.errors += 1
             raise _named(error) from error
+
+    async def keep(self, key: str, sha256: str, blocks: AsyncIterator[bytes]) -> int:
+        """Writes the whole file and returns its size. Raises ContentLiesError, and then nothing is there."""
+        try:
+            stream = checked(blocks, sha256)
+            await obstore.put_async(self.store, key, stream, use_multipart=True, chunk_size=8 * _BLOCK, max_concurrency=3)
+            await self._settle(key, read_only=True)
+            return int((await obstore.head_async(self.store, key))["size"])
+        except (OSError, BaseError) as error:
+            raise _named(error) from error
+
+    async def size(self, key: str) -> int | None:
+        """Bytes of an object; None if there is none."""
+        try:
+            return int((await obstore.head_async(self.store, key))["size"])
+        except FileNotFoundError:
+            return None
+
+    async def discard(self, keys: Sequence[str]) -> None:
+        """Removes what there is of the objects."""
+        for key in keys:
+            with contextlib.suppress(FileNotFoundError):
+                await obstore.delete_async(self.store, key)
+
+    async def listed(self, prefix: str) -> AsyncIterator[list[tuple[str, datetime]]]:
+        """Keys below `prefix` and when they were written, some at a time."""
+        async for batch in obstore.list(self.store, f"{prefix}/", chunk_size=1000):
+            yield [(found["path"], found["last_modified"]) for found in batch]
 
     async def _pieces(self, keys: Sequence[str], beat: Callable[[], Awaitable[None]]) -> AsyncIterator[bytes]:
         for key in keys:
@@ -107,7 +135,7 @@ def open_vault(url: str | None, folder: Path) -> Vault:
     return Vault(LocalStore(folder, mkdir=True), folder)
 
 
-async def _checked(blocks: AsyncIterator[bytes], sha256: str) -> AsyncIterator[bytes]:
+async def checked(blocks: AsyncIterator[bytes], sha256: str) -> AsyncIterator[bytes]:
     """The blocks as they come; the error at the end keeps a false whole from being finished."""
     digest = hashlib.sha256()
     async for block in blocks:

@@ -89,15 +89,15 @@ async def _round(
     await _merge(connection, actor, record, rows)
     await _note_lost(connection, actor, record, rows, floor)
     found = await sources(connection, record, registry, [row.after for row in rows if row.after and _scope_changed(record, row)])
-    promised = await evidence.promise(connection, record, rows)
+    proofs = await evidence.promise(connection, actor, registry, record, rows)
     for row in rows:
-        _settle(actor, record, row, found, promised, moment, floor)
+        _settle(actor, record, row, found, proofs, moment, floor)
     await claim(connection, actor, record, rows, moment)
     written = [row for row in rows if row.changed]
     stored = await _store(connection, record, written, careful=careful)
     again = [row for row in written if row.id not in stored]
     done = [row for row in rows if row not in again] if again else rows
-    await _log(connection, actor, record, done, found, moment, registry)
+    await _log(connection, actor, record, done, found, proofs, moment, registry)
     return again
 
 
@@ -183,14 +183,14 @@ def _scope_changed(record: Record, row: Row) -> bool:
     return row.before is None or not names.isdisjoint(row.changed)
 
 
-def _settle(actor: Actor, record: Record, row: Row, found: Sources, promised: frozenset[str], moment: Moment, floor: int) -> None:
+def _settle(actor: Actor, record: Record, row: Row, found: Sources, proofs: evidence.Proofs, moment: Moment, floor: int) -> None:
     """Scopes, server-owned columns and the record's rules for a row that the merge changed; refuses it if one says no."""
     if not row.changed or row.after is None:
         return
     after = row.after
     if _scope_changed(record, row):
         row.scopes = found.scopes(record, after, actor.user_id)
-    problems = [*_faults(actor, record, row, found, moment), *evidence.issue(record, row, promised, moment)]
+    problems = [*_faults(actor, record, row, found, moment), *evidence.issue(actor, record, row, proofs, moment)]
     if problems:
         row.refuse(*problems)
         return
@@ -242,7 +242,14 @@ def _stored(row: Row) -> Document:
 
 
 async def _log(
-    connection: AsyncConnection, actor: Actor, record: Record, rows: Sequence[Row], found: Sources, moment: Moment, registry: Registry
+    connection: AsyncConnection,
+    actor: Actor,
+    record: Record,
+    rows: Sequence[Row],
+    found: Sources,
+    proofs: evidence.Proofs,
+    moment: Moment,
+    registry: Registry,
 ) -> None:
     """History, feed, shadows and orphans of the rows that are done, then the scopes of their children."""
     written = [row for row in rows if row.changed]
@@ -251,7 +258,7 @@ async def _log(
     orphans = [orphan_row(record, row) for row in written if _is_orphan(record, row, found)]
     if changes or shadows:
         await store.log(connection, record, moment.now, changes, shadows, orphans)
-    await evidence.attach(connection, actor, record, written, moment)
+    await evidence.attach(connection, actor, record, written, proofs, moment)
     moved = [row.id for row in written if row.before is not None and row.scopes != row.scopes_before]
     await cascade(connection, record, registry, moved)
 
@@ -267,7 +274,7 @@ async def issue_waiting(
     ready = await evidence.complete(connection, record, [document for document, _ in masters.values()])
     rows = [_issued(before, masters[before["id"]][1], moment) for before in ready]
     await _store(connection, record, rows, careful=True)
-    await _log(connection, evidence.SERVER, record, rows, Sources({}, {}), moment, registry)
+    await _log(connection, evidence.SERVER, record, rows, Sources({}, {}), evidence.NO_PROOFS, moment, registry)
     return len(rows)
 
 

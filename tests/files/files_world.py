@@ -42,7 +42,7 @@ HERE, THERE = "220102", "220103"
 TUS = {"Tus-Resumable": "1.0.0"}
 CHUNK = {**TUS, "Content-Type": "application/offset+octet-stream"}
 LOGIN = 'mutation($u: String!, $d: ID!) { login(username: $u, password: "right horse", device: {id: $d}) { accessToken } }'
-PEOPLE = (("officer", HERE), ("colleague", HERE), ("stranger", THERE))
+PEOPLE = (("officer", HERE), ("colleague", HERE), ("stranger", THERE), ("chief", HERE))
 _numbers = itertools.count()
 
 
@@ -206,7 +206,7 @@ async def prepare(url: str) -> None:
     async with engine.begin() as connection:
         await connection.execute(row, [{"code": code, "name": code, "chain": [code, "220000"]} for code in (HERE, THERE)])
         for username, where in PEOPLE:
-            await create_user(connection, username, PASSWORD, Role.INSPECTOR, [where])
+            await create_user(connection, username, PASSWORD, Role.SUPERVISOR if username == "chief" else Role.INSPECTOR, [where])
     await engine.dispose()
 
 

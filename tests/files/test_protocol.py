@@ -35,8 +35,9 @@ async def test_a_file_in_three_requests_is_there_and_only_then(world: World) -> 
         assert (await world.head(path)).headers["Upload-Length"] == "300000"
         assert (await world.client.head(f"/evidence/{sha256_of(content)}", headers=await world.headers())).status_code == 404
     assert (await world.patch(path, 200_000, content[200_000:])).status_code == 204
-    known = await world.client.head(f"/evidence/{sha256_of(content)}", headers=await world.headers("stranger"))
+    known = await world.client.head(f"/evidence/{sha256_of(content)}", headers=await world.headers())
     assert (known.status_code, known.headers["Content-Length"]) == (200, "300000")
+    assert (await world.client.head(f"/evidence/{sha256_of(content)}", headers=await world.headers("stranger"))).status_code == 404
     assert await world.offset(path) == 300_000
     assert not [key for key in await world.stored() if key.startswith("pieces/")]
 
