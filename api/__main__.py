@@ -32,7 +32,7 @@ VERBS = {
     "fuzz": Verb("api.fuzz:main", "sync under random faults with real terminals"),
     "migrate": Verb("api.migrate:main", "bring the database to the newest migration, or write the next one"),
     "areas": Verb("api.areas:main", "load the administrative areas"),
-    "backup": Verb("api.backup:backup_main", "write database and keys into one file, and check it"),
+    "backup": Verb("api.backup:backup_main", "write database, keys and files into one file, and check it"),
     "restore": Verb("api.backup:restore_main", "put the state of a backup in the place of the database"),
     "handover": Verb("api.handover:main", "switch to a standby as planned, without a new epoch"),
     "seed": Verb("api.seed:main", "fill the database with invented data"),

@@ -1,8 +1,9 @@
-"""`python -m api backup FILE` and `restore FILE`: the database and the signing keys in one file.
+"""`python -m api backup FILE` and `restore FILE`: the database, the signing keys and the evidence files in one file.
 
-The file is an uncompressed zip: `manifest.json` (what the database held), `database.dump` (pg_dump's custom format, compressed by it) and
-`keys/`. Both verbs restore into a database of its own first and count there; `restore` then gives it the name of the one that it replaces,
-which stays beside it. Evidence files are not in it: they lie in their own store under their hashes.
+The file is an uncompressed zip: `manifest.json` (what the database held), `database.dump` (pg_dump's custom format, compressed by it),
+`keys/`, `files.txt` (hash and size of each evidence file) and, when they lie in a local folder, the files themselves under `evidence/`.
+Both verbs restore into a database of its own first and count there; `restore` then gives it the name of the one that it replaces,
+which stays beside it.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import os
 import secrets
 import sys
 import zipfile
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -26,9 +27,11 @@ import orjson
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeElapsedColumn
 
-from api import cluster, migrate
+from api import backup_files, cluster, migrate
+from api.backup_files import Kept, Quiet
 from api.settings import Settings
 from sync.lineage import renew
+from sync.vault import Vault, open_vault
 
 MANIFEST, DUMP, KEYS = "manifest.json", "database.dump", "keys/"
 CHUNK = 1 << 18
@@ -60,10 +63,12 @@ class Facts:
 
 
 def backup_main(settings: Settings, arguments: list[str]) -> int:
-    parser = argparse.ArgumentParser("python -m api backup", description="Write the database and the keys into one file, and check it.")
+    parser = argparse.ArgumentParser(
+        "python -m api backup", description="Write database, keys and evidence files into one file, and check it."
+    )
     parser.add_argument("file", type=Path)
     file = parser.parse_args(arguments).file
-    return _run(settings, lambda url, console: backup(url, file, settings.data / "keys", console))
+    return _run(settings, lambda url, console: backup(url, file, settings.data / "keys", console, _vault(settings)))
 
 
 def restore_main(settings: Settings, arguments: list[str]) -> int:
@@ -71,8 +76,19 @@ def restore_main(settings: Settings, arguments: list[str]) -> int:
         "python -m api restore", description="Put the state of a backup in the place of the database, which is kept under another name."
     )
     parser.add_argument("file", type=Path)
-    file = parser.parse_args(arguments).file
-    return _run(settings, lambda url, console: restore(url, file, settings.data / "keys", console))
+    parser.add_argument(
+        "--allow-missing-files", action="store_true", help="restore although evidence files are gone; terminals are asked for them again"
+    )
+    given = parser.parse_args(arguments)
+    allowed = given.allow_missing_files
+    return _run(
+        settings,
+        lambda url, console: restore(url, given.file, settings.data / "keys", console, _vault(settings), allow_missing=allowed),
+    )
+
+
+def _vault(settings: Settings) -> Vault:
+    return open_vault(settings.evidence_url, settings.data / "evidence")
 
 
 def _run(settings: Settings, work: Callable[[str, Console], Awaitable[object]]) -> int:
@@ -90,12 +106,16 @@ async def _awaited(work: Awaitable[object]) -> None:
     await work
 
 
-async def backup(url: str, file: Path, keys: Path, console: Console) -> Facts:
-    """Write `file` and prove it by restoring it into a scratch database; `file` appears when it is proved. Raises BackupError."""
+async def backup(url: str, file: Path, keys: Path, console: Console, vault: Vault | None = None) -> Facts:
+    """Write `file` and prove it by restoring it into a scratch database; `file` appears when it is proved. Raises BackupError.
+
+    The files of a local `vault` are in it, of a bucket their hashes; without one neither.
+    """
     draft = file.with_name(f"{file.name}.part")
     try:
         with _progress(console) as progress:
-            facts = await _dump(url, draft, keys, progress)
+            async with Quiet(url):
+                facts, lost = await _pack(url, draft, keys, vault, progress)
             async with _scratch(url, "backup_check") as scratch:
                 await _fill(scratch, draft, progress)
                 _compare(facts, await _look(scratch))
@@ -103,46 +123,89 @@ async def backup(url: str, file: Path, keys: Path, console: Console) -> Facts:
     finally:
         draft.unlink(missing_ok=True)
     console.print(f"{file}: {facts.rows:,} rows of {len(facts.counts)} tables up to position {facts.pos:,}, restored and counted")
+    if vault is not None and vault.folder is None:
+        console.print("Evidence files lie in the bucket and are not in this backup: only their hashes are. Back up the bucket, too.")
+    if lost:
+        console.print(
+            f"{len(lost)} evidence files are missing or damaged in the store and not in this backup: {_some(lost)}", style="bold red"
+        )
     return facts
 
 
-async def restore(url: str, file: Path, keys: Path, console: Console) -> str:
+async def restore(url: str, file: Path, keys: Path, console: Console, vault: Vault | None = None, *, allow_missing: bool = False) -> str:
     """Put the state of `file` in the place of the database of `url`; the name under which the old one is kept, "" if it was empty.
 
-    Until the last moment nothing changes, so it may be interrupted. Everybody signs in again; devices and accounts that the old
-    database had locked stay locked; the epoch ends, so terminals replay. Raises BackupError.
+    Until the last moment nothing changes but that files come back into the `vault`, so it may be interrupted. Everybody signs in again;
+    devices and accounts that the old database had locked stay locked; the epoch ends, so terminals replay. Raises BackupError.
     """
     facts = _manifest(file)
     unknown = set(facts.schema) - set(migrate.revisions())
     if unknown:
         raise BackupError(f"{file} is from a newer version of this program (migration {', '.join(sorted(unknown))}); nothing was changed.")
-    async with _scratch(url, "restoring") as fresh:
+    async with _scratch(url, "restoring") as fresh, Quiet(url):
         with _progress(console) as progress:
             await _fill(fresh, file, progress)
-        _compare(facts, await _look(fresh))
-        await migrate.upgrade(fresh)
-        await _begin_again(fresh, url)
+            _compare(facts, await _look(fresh))
+            await migrate.upgrade(fresh)
+            lost = await _files_back(fresh, file, vault, progress, allow_missing=allow_missing)
+        await _begin_again(fresh, url, lost)
         aside = await _swap(url, fresh)
     _restore_keys(file, keys)
     kept = f"the old database is kept as {aside}" if aside else "there was none before"
     console.print(f"restored {facts.rows:,} rows from {file}; {kept}")
+    if lost:
+        console.print(f"{len(lost)} evidence files are gone and will be asked for again: {_some(lost)}", style="bold red")
     return aside
 
 
-async def _dump(url: str, draft: Path, keys: Path, progress: Progress) -> Facts:
+async def _files_back(fresh: str, file: Path, vault: Vault | None, progress: Progress, *, allow_missing: bool) -> list[str]:
+    """Hashes of the files that are lost. Raises BackupError if there are any and that isn't allowed."""
+    if vault is None:
+        return []
+    files = await _verified(fresh)
+    with zipfile.ZipFile(file) as packed:
+        lost = await backup_files.put_back(packed, vault, files, progress)
+    if lost and not allow_missing:
+        raise BackupError(
+            f"{len(lost)} of {len(files)} evidence files are neither in {file} nor in the store: {_some(lost)}."
+            " The database was not changed."
+            " Bring the store back, or restore with --allow-missing-files: terminals are then asked for these files again."
+        )
+    return lost
+
+
+async def _verified(url: str) -> list[Kept]:
+    connection = await asyncpg.connect(url)
+    try:
+        return await backup_files.verified(connection)
+    finally:
+        await connection.close()
+
+
+def _some(hashes: Sequence[str]) -> str:
+    return ", ".join(hashes[:3]) + (", …" if len(hashes) > 3 else "")
+
+
+async def _pack(url: str, draft: Path, keys: Path, vault: Vault | None, progress: Progress) -> tuple[Facts, list[str]]:
+    """What the database held, and the files that the store has lost. The snapshot ends with the dump: files take long, and don't change."""
+    with _packing(draft) as packed:
+        facts, files = await _dump(url, packed, keys, progress)
+        return facts, await backup_files.pack(packed, vault, files, progress) if vault else []
+
+
+async def _dump(url: str, packed: zipfile.ZipFile, keys: Path, progress: Progress) -> tuple[Facts, list[Kept]]:
     connection = await asyncpg.connect(url)
     try:
         async with connection.transaction(isolation="repeatable_read", readonly=True):
             snapshot = await connection.fetchval("SELECT pg_export_snapshot()")
-            facts = await _facts(connection)
-            with _packing(draft) as packed:
-                packed.writestr(MANIFEST, orjson.dumps({**asdict(facts), "at": datetime.now(UTC)}))
-                _pack_keys(packed, keys)
-                with packed.open(DUMP, "w", force_zip64=True) as target:
-                    await _pump_out(url, snapshot, target, progress)
+            facts, files = await _facts(connection), await backup_files.verified(connection)
+            packed.writestr(MANIFEST, orjson.dumps({**asdict(facts), "at": datetime.now(UTC)}))
+            _pack_keys(packed, keys)
+            with packed.open(DUMP, "w", force_zip64=True) as target:
+                await _pump_out(url, snapshot, target, progress)
     finally:
         await connection.close()
-    return facts
+    return facts, files
 
 
 @contextmanager
@@ -280,12 +343,13 @@ async def _scratch(url: str, purpose: str) -> AsyncIterator[str]:
         await cluster.drop_database(cluster.database_url(url, "postgres"), name)
 
 
-async def _begin_again(fresh: str, old: str) -> None:
+async def _begin_again(fresh: str, old: str, lost: Sequence[str]) -> None:
     """Another epoch; sessions end, because tokens that were used up since the backup would work again; what was locked stays so."""
     connection = await asyncpg.connect(fresh)
     try:
         async with connection.transaction():
             await renew(connection)
+            await backup_files.forget(connection, lost)
             await connection.execute("UPDATE auth_family SET revoked_at = now(), revoked_for = 'RESTORE' WHERE revoked_at IS NULL")
             devices, people = await _locked(old)
             await connection.execute(_CARRY, [row[0] for row in devices], [row[1] for row in devices])
