@@ -21,23 +21,30 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+import asyncpg
 from rich.console import Console
 
-from api import areas, cluster, migrate
-from api.fuzz_facts import Facts, read, wrongly_scoped
-from api.fuzz_oracle import Fault, judge
-from api.fuzz_steps import prepare, take
+from api import areas, cluster, fuzz_standby, migrate
+from api.fuzz_facts import Facts, expected, read, wrongly_scoped
+from api.fuzz_journal import Fault, Journal
+from api.fuzz_oracle import judge
+from api.fuzz_plan import STANDBY_SEEDS, prepare, restores, take
+from api.fuzz_standby import Standby
+from api.fuzz_steps import RECORDS
 from api.fuzz_world import Officer, World, connect, skews, townships
+from api.graphql.names import camel
 from api.server_process import ServerError, ServerProcess
 from api.settings import Settings
 from api.story_checks import differences
 from api.story_day import Person
 from api.terminal import TerminalError
 
-STEPS, TERMINALS = 2000, 4
+STEPS, TERMINALS = 2000, 5
 MOST_SHOWN = 5
 EXCERPT = 12
 SERVER_TIMES = ("revision", "createdAt", "updatedAt")
+
+TRAVELLING = {camel(record): record for record in RECORDS}
 
 Documents = dict[str, dict[str, Any]]
 
@@ -55,38 +62,57 @@ def main(settings: Settings, arguments: list[str]) -> int:
     parser = argparse.ArgumentParser("python -m api fuzz", description="Sync under random faults with real RxDB terminals.")
     parser.add_argument("--seed", type=_seeds, default=[1], help="a number, or FIRST-LAST (1)")
     parser.add_argument("--steps", type=int, default=STEPS, help=f"steps of each seed ({STEPS})")
-    parser.add_argument("--terminals", type=int, default=TERMINALS, choices=range(4, 7), help=f"4 to 6 ({TERMINALS})")
+    parser.add_argument("--terminals", type=int, default=TERMINALS, choices=range(4, 8), help=f"4 to 7 ({TERMINALS})")
     parser.add_argument("--keep", action="store_true", help="keep the database and the folder of a run that failed")
     given = parser.parse_args(arguments)
     console = Console(soft_wrap=True, highlight=False)
+    own = replace(settings, data=settings.data / "fuzz")  # not the demo's: this one gives up safety from power cuts
     try:
-        with cluster.running(settings) as url:
-            return asyncio.run(_every(replace(settings, database_url=url), given, console))
+        with cluster.running(own, throwaway=True) as url:
+            private = settings.database_url is None
+            return asyncio.run(_every(replace(own, database_url=url), given, console, private=private))
     except (cluster.ClusterError, ServerError) as error:
         print(error, file=sys.stderr)
         return 1
 
 
-async def _every(settings: Settings, given: argparse.Namespace, console: Console) -> int:
+async def _every(settings: Settings, given: argparse.Namespace, console: Console, *, private: bool) -> int:
     url = settings.database_url or ""
     template = await _template(url, console)
+    standby = await _standby(url) if private and any(seed % STANDBY_SEEDS == 0 for seed in given.seed) else None
     try:
-        return 1 if sum([await _one(settings, template, seed, given, console) for seed in given.seed]) else 0
+        return 1 if sum([await _one(settings, template, seed, given, console, standby) for seed in given.seed]) else 0
     finally:
+        if standby:
+            await asyncio.to_thread(fuzz_standby.remove, standby)
         await cluster.drop_database(url, template)
 
 
-async def _one(settings: Settings, template: str, seed: int, given: argparse.Namespace, console: Console) -> bool:
+async def _standby(url: str) -> Standby:
+    """Follows the private cluster. Its position in the log says nothing about commits that aren't written at once."""
+    connection = await asyncpg.connect(url)
+    await connection.execute("ALTER ROLE CURRENT_USER SET synchronous_commit = on")
+    await connection.close()
+    return await asyncio.to_thread(fuzz_standby.make, url)
+
+
+async def _one(settings: Settings, template: str, seed: int, given: argparse.Namespace, console: Console, standby: Standby | None) -> bool:
     """Whether the run of one seed failed."""
     url, name = settings.database_url or "", f"fuzz_{os.getpid()}_{seed}"
     folder = Path(tempfile.mkdtemp(prefix="zhijian-fuzz-"))
     here = replace(settings, database_url=await cluster.create_database(url, name, template), port=free_port(), data=folder)
-    verdict = await run(here, seed, given.steps, given.terminals)
+    if standby and seed % STANDBY_SEEDS == 0:
+        await standby.mend(url)
+        here = replace(here, read_database_url=standby.url(here.database_url or ""))
+    else:
+        standby = None
+    verdict = await run(here, seed, given.steps, given.terminals, standby)
     console.print(f"seed {seed}: {verdict.report}", markup=False)
     if given.keep and verdict.faults:
         console.print(f"  kept: database {name}, folder {folder}", markup=False)
     else:
-        await cluster.drop_database(url, name)
+        for left in await cluster.database_names(url, f"{name}%"):  # a restore keeps the old one
+            await cluster.drop_database(url, left)
         shutil.rmtree(folder, ignore_errors=True)
     return bool(verdict.faults)
 
@@ -100,13 +126,13 @@ async def _template(url: str, console: Console) -> str:
     return name
 
 
-async def run(settings: Settings, seed: int, steps: int, terminals: int) -> Verdict:
+async def run(settings: Settings, seed: int, steps: int, terminals: int, standby: Standby | None = None) -> Verdict:
     """One run on an empty database with areas and a port that is free; the data folder keeps terminals and the server's log."""
     began = time.monotonic()
     database = await connect(settings.database_url or "")
     try:
         with ServerProcess(settings) as server:
-            world = World(server, database, settings.data, await townships(database))
+            world = World(server, database, settings.data, await townships(database), standby=standby, restores=restores(seed, steps))
             try:
                 faults, rounds = await _play(world, seed, steps, terminals)
                 facts = await read(database)
@@ -130,25 +156,54 @@ async def _play(world: World, seed: int, steps: int, terminals: int) -> tuple[li
         return [Fault(f"never quiet: {error}", "")], 0
     facts = await read(world.database)
     faults = judge(world.journal, facts)
+    faults += [*world.wrongs, *await _unlisted(world)]
     faults += [Fault("its scopes are not its area's or its parent's", doc_id) for doc_id in await wrongly_scoped(world.database)]
     for officer in world.officers:
-        faults += await _scope(officer, facts)
+        faults += await _scope(world, officer, facts)
     return faults, rounds
 
 
-async def _scope(officer: Officer, facts: Facts) -> list[Fault]:
-    """The terminal holds exactly what the server lists for its person, field by field."""
+async def _unlisted(world: World) -> list[Fault]:
+    """Locked devices whose unsent work the supervisor is not told to be unknown."""
+    listed = (await world.desk("{ devices { id unsentUnknownSince } }"))["devices"]
+    unknown = {each["id"] for each in listed if each["unsentUnknownSince"]}
+    lost = [device for device, sure in world.journal.locked.items() if sure and device not in unknown]
+    return [Fault(f"{device} was locked, but its unsent work is not listed as unknown", "") for device in lost]
+
+
+async def _scope(world: World, officer: Officer, facts: Facts) -> list[Fault]:
+    """The terminal holds exactly what the server lists for its person, field by field, and that is what his grants say."""
     assert officer.terminal is not None
     person = Person(officer.person.name, officer.terminal, officer.proxy, officer.person.collections, fields=officer.fields)
     faults: list[Fault] = []
+    totals = await person.totals()
     for collection in person.collections:
         held, listed = await person.documents(collection), await person.listed(collection)
+        _forget_ghosts(world.journal, facts, collection, held, listed)
         _forgive_own(officer.person.device_id, held, listed, facts)
         different = differences(collection, held, listed)
         faults += [Fault(f"{officer.person.name}, terminal / server: {text}", text.split()[1]) for text in different]
-    totals, counts = await person.totals(), await officer.call("count")
-    wrong = [name for name in totals if totals[name] != counts[name]]
-    return faults + [Fault(f"{officer.person.name} holds {counts[name]} {name}, the server {totals[name]}", "") for name in wrong]
+        if len(held) != totals[collection]:
+            faults.append(Fault(f"{officer.person.name} holds {len(held)} {collection}, the server counts {totals[collection]}", ""))
+        if collection in TRAVELLING:
+            faults += _misplaced(officer, set(held), await expected(world.database, officer.person.id, TRAVELLING[collection]))
+    return faults
+
+
+def _misplaced(officer: Officer, held: set[str], granted: set[str]) -> list[Fault]:
+    name = officer.person.name
+    lacking = [Fault(f"{name} lacks it, though granted", doc_id) for doc_id in sorted(granted - held)]
+    return lacking + [Fault(f"{name} has it, though not granted", doc_id) for doc_id in sorted(held - granted)]
+
+
+def _forget_ghosts(journal: Journal, facts: Facts, collection: str, held: Documents, listed: Documents) -> None:
+    """What a restore took from the server stays on terminals that had it, until somebody edits it (sync/README.md, Lineage)."""
+    if journal.loss is None:
+        return
+    conflicts = {row["id"] for rows in facts.conflicts.values() for row in rows}
+    for doc_id in held.keys() - listed.keys():
+        if (doc_id not in conflicts) if collection == "syncConflict" else journal.ghost(doc_id):
+            del held[doc_id]
 
 
 def _forgive_own(device: str, held: Documents, listed: Documents, facts: Facts) -> None:

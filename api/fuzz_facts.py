@@ -23,6 +23,16 @@ class Write:
     value: Any
 
 
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Document numbers of one device."""
+
+    series: str
+    first: int
+    last: int
+    device: str
+
+
 @dataclass
 class Facts:
     """Everything by document id."""
@@ -31,6 +41,10 @@ class Facts:
     records: dict[str, str] = field(default_factory=dict)
     changes: dict[str, list[Document]] = field(default_factory=lambda: defaultdict(list))
     conflicts: dict[str, list[Document]] = field(default_factory=lambda: defaultdict(list))
+    settlements: dict[str, int] = field(default_factory=dict)  # conflict -> entries of the audit that say who settled it
+    locked: set[str] = field(default_factory=set)  # devices
+    blocks: list[Block] = field(default_factory=list)
+    used: dict[str, str] = field(default_factory=dict)  # document number -> document
 
     def writes(self, doc_id: str, column: str) -> list[Write]:
         """The accepted changes of a field, oldest first; the document's creation is the first."""
@@ -84,7 +98,25 @@ async def read(database: asyncpg.Pool[asyncpg.Record]) -> Facts:
         facts.changes[row["doc_id"]].append(dict(row))
     for row in await database.fetch("SELECT to_jsonb(t) - 'scopes' AS conflict FROM sync_conflict t ORDER BY occurred_at, id"):
         facts.conflicts[row["conflict"]["doc_id"]].append(row["conflict"])
+    facts.settlements = {row[0]: row[1] for row in await database.fetch(_SETTLEMENTS)}
+    facts.locked = {row["id"] for row in await database.fetch("SELECT id FROM device WHERE revoked_at IS NOT NULL")}
+    facts.blocks = [Block(*row) for row in await database.fetch(_BLOCKS)]
+    facts.used = {row[0]: row[1] for row in await database.fetch(_USED)}
     return facts
+
+
+_SETTLEMENTS = "SELECT detail ->> 'conflict', count(*) FROM audit_entry WHERE kind = 'CONFLICT_SETTLED' GROUP BY 1"
+_SERIES = "concat_ws('-', series, area_code, year)"
+_BLOCKS = f"SELECT {_SERIES}, first, last, device_id FROM number_block ORDER BY 1, 2"
+_USED = f"SELECT {_SERIES} || '-' || lpad(number::text, 6, '0'), doc_id::text FROM number_fate WHERE fate = 'USED'"
+_EXPECTED = """SELECT t.id::text FROM {record} t WHERE NOT t.deleted AND t.scopes && ARRAY(
+  SELECT scope FROM user_grant WHERE user_id = $1 AND valid_from <= now() AND (valid_to IS NULL OR valid_to > now())
+  UNION SELECT 'user:' || $1::text)"""
+
+
+async def expected(database: asyncpg.Pool[asyncpg.Record], user_id: str, record: str) -> set[str]:
+    """Ids of the documents that a person is to have, told from his grants as they stand."""
+    return {row["id"] for row in await database.fetch(_EXPECTED.format(record=record), user_id)}
 
 
 SCOPE_FAULTS = {

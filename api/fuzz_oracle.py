@@ -7,18 +7,19 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from itertools import pairwise
 
 from api.fuzz_facts import Document, Facts, Write, whole
-from api.fuzz_journal import DESK, Entry, Journal, Kind
+from api.fuzz_journal import DESK, EVERYTHING, Entry, Fault, Journal, Kind
 from api.fuzz_steps import COUNTERS, OFFICERS_TEXTS, TEXTS
+from sync.lineage import REVISIONS
 
 UNIQUE: Mapping[str, frozenset[str]] = {
     record: frozenset(
         {
             *columns,
             *(() if record not in OFFICERS_TEXTS else (OFFICERS_TEXTS[record],)),
-            *(("credit_code",) if record == "enterprise" else ()),
+            *(("credit_code",) if record == "enterprise" else ("document_number",) if record == "inspection" else ()),
         }
     )
     for record, columns in TEXTS.items()
@@ -36,14 +37,6 @@ REFUSED_ROWS = frozenset({"NOT_IN_SCOPE", "OUT_OF_SCOPE", "CREDIT_CODE_INVALID",
 """What a person of the fuzzer may be told; any other code is a fault of ours."""
 
 
-@dataclass(frozen=True)
-class Fault:
-    sentence: str
-    doc_id: str
-    column: str = ""
-    step: int = 0
-
-
 def judge(journal: Journal, facts: Facts) -> list[Fault]:
     """Everything that is wrong; empty is the bar."""
     return [fault for check in CHECKS for fault in check(journal, facts)]
@@ -55,13 +48,15 @@ def judge(journal: Journal, facts: Facts) -> list[Fault]:
 def _documents(journal: Journal, facts: Facts) -> Iterator[Fault]:
     for entry in journal.every(Kind.INSERT):
         refused = any(whole(row) for row in facts.kept(entry.doc_id, entry.device))
+        if not journal.certain(entry):
+            continue
         if entry.doc_id not in facts.documents and not refused and not journal.of(entry.doc_id, "", entry.device)[1:]:
             yield Fault("a new document is neither on the server nor refused", entry.doc_id, step=entry.step)
 
 
 def _last_values(journal: Journal, facts: Facts) -> Iterator[Fault]:
     for entry in journal.last_sets():
-        if entry.doc_id in facts.documents and (sentence := _fate(journal, facts, entry)):
+        if entry.doc_id in facts.documents and journal.certain(entry) and (sentence := _fate(journal, facts, entry)):
             yield Fault(sentence, entry.doc_id, entry.column, entry.step)
 
 
@@ -104,7 +99,12 @@ def _elements(journal: Journal, facts: Facts) -> Iterator[Fault]:
         discarded = [
             each for each in journal.of(entry.doc_id, entry.column) if each.kind is Kind.DISCARD and each.value in (entry.value, None)
         ]
-        if present == 0 and not discarded and not facts.keeps(entry.doc_id, entry.device, entry.column, entry.value):
+        if (
+            present == 0
+            and journal.certain(entry)
+            and not discarded
+            and not facts.keeps(entry.doc_id, entry.device, entry.column, entry.value)
+        ):
             yield Fault(f"{entry.value!r}, added by {entry.device}, is gone", entry.doc_id, entry.column, entry.step)
         if present > 1:
             yield Fault(f"{entry.value!r} is there {present} times", entry.doc_id, entry.column, entry.step)
@@ -112,7 +112,7 @@ def _elements(journal: Journal, facts: Facts) -> Iterator[Fault]:
 
 def _discards(journal: Journal, facts: Facts) -> Iterator[Fault]:
     for entry in journal.every(Kind.DISCARD):
-        if entry.value is None or entry.doc_id not in facts.documents:
+        if entry.value is None or entry.doc_id not in facts.documents or not journal.certain(entry):
             continue
         refused = any(whole(row) or row["field"] == entry.column for row in facts.kept(entry.doc_id, entry.device))
         if _count(facts.documents[entry.doc_id].get(entry.column), entry.value) and not refused:
@@ -129,15 +129,18 @@ def _counters(journal: Journal, facts: Facts) -> Iterator[Fault]:
             counted = [entry for entry in journal.of(doc_id, column) if entry.kind is Kind.COUNT]
             total, found = sum(entry.value for entry in counted), document[column] or 0
             unsure = {row["device_id"] for row in facts.kept(doc_id) if whole(row) or row["field"] == column}
-            least = sum(entry.value for entry in counted if entry.device not in unsure)
+            least = sum(entry.value for entry in counted if entry.device not in unsure and journal.certain(entry))
             if not least <= found <= total:
                 yield Fault(f"counted {least} to {total}, found {found}", doc_id, column)
 
 
 def _removals(journal: Journal, facts: Facts) -> Iterator[Fault]:
     for doc_id, document in facts.documents.items():
-        removers = {entry.device for entry in journal.of(doc_id) if entry.kind is Kind.REMOVE}
-        if document["deleted"] and not removers:
+        removals = [entry for entry in journal.of(doc_id) if entry.kind is Kind.REMOVE]
+        removers = {entry.device for entry in removals if entry.stamp and journal.certain(entry)}
+        if journal.decided(doc_id, "deleted"):
+            continue
+        if document["deleted"] and not removals:
             yield Fault("deleted, though nobody removed it", doc_id)
         refused = {row["device_id"] for row in facts.kept(doc_id) if row["code"] == "delete_refused" or whole(row)}
         if not document["deleted"] and removers - refused:
@@ -152,6 +155,8 @@ def _echoes(journal: Journal, facts: Facts) -> Iterator[Fault]:
     for doc_id, record in facts.records.items():
         for column in UNIQUE[record]:
             for write in facts.writes(doc_id, column):
+                if write.revision > REVISIONS and write is facts.writes(doc_id, column)[0] and journal.ghost(doc_id):
+                    continue  # made again whole after a restore
                 if write.value is not None and write.device != DESK and not _wrote(journal, doc_id, column, write.device, write.value):
                     yield Fault(f"{write.device} set {write.value!r} at revision {write.revision}, which it never wrote", doc_id, column)
 
@@ -165,7 +170,8 @@ def _relapses(journal: Journal, facts: Facts) -> Iterator[Fault]:
     for doc_id, record in facts.records.items():
         for column in UNIQUE[record]:
             values = Counter(write.value for write in facts.writes(doc_id, column) if write.value is not None)
-            yield from (Fault(f"{value!r} was set {count} times", doc_id, column) for value, count in values.items() if count > 1)
+            values.subtract(entry.value for entry in journal.of(doc_id, column) if entry.seen == EVERYTHING)  # decided
+            yield from (Fault(f"{value!r} was set {count} times too often", doc_id, column) for value, count in values.items() if count > 1)
 
 
 def _conflicts(journal: Journal, facts: Facts) -> Iterator[Fault]:
@@ -185,8 +191,21 @@ def _field_fault(journal: Journal, facts: Facts, doc_id: str, row: Document) -> 
     if column in UNIQUE.get(record, ()):
         if row["mine"] is not None and not _wrote(journal, doc_id, column, device, row["mine"]):
             return f"it never wrote {row['mine']!r}"
-        if row["code"] in RIVALRIES and row["theirs"] is not None and _wrote(journal, doc_id, column, device, row["theirs"]):
-            return f"it wrote {row['theirs']!r} itself"
+        if row["code"] in RIVALRIES and row["theirs"] is not None:
+            return _rivalry_fault(journal, facts, doc_id, row)
+    return ""
+
+
+def _rivalry_fault(journal: Journal, facts: Facts, doc_id: str, row: Document) -> str:
+    """A rival is another device, and what it wrote had not been seen. A person with two devices may meet himself."""
+    column, device, theirs = row["field"], row["device_id"], row["theirs"]
+    adopted = any(entry.value == theirs and entry.seen == EVERYTHING for entry in journal.of(doc_id, column))
+    if _wrote(journal, doc_id, column, device, theirs) and not adopted and not journal.ghost(doc_id):
+        return f"it wrote {theirs!r} itself"
+    seen = max((entry.seen for entry in journal.of(doc_id, column, device) if entry.value == row["mine"]), default=0)
+    written = max((write.revision for write in facts.writes(doc_id, column) if write.value == theirs), default=seen + 1)
+    if journal.loss is None and written <= seen < EVERYTHING:
+        return f"it had seen {theirs!r}, of revision {written}, when it wrote {row['mine']!r}"
     return ""
 
 
@@ -209,11 +228,89 @@ def _doubled(journal: Journal, facts: Facts) -> Iterator[Fault]:
     for doc_id, changes in facts.changes.items():
         if sum(change["kind"] == "CREATE" for change in changes) > 1:
             yield Fault("made twice", doc_id)
-        if doc_id in facts.documents and [change["revision"] for change in changes] != list(range(1, len(changes) + 1)):
+        if doc_id in facts.documents and not _in_sequence([change["revision"] for change in changes]):
             yield Fault("the revisions of its history have holes or repeats", doc_id)
     for doc_id, rows in facts.conflicts.items():
         said = Counter((row["device_id"], row["code"], row["field"], repr(row["mine"]), repr(row["theirs"])) for row in rows)
         yield from (Fault(f"said {count} times: {key}", doc_id, key[2] or "") for key, count in said.items() if count > 1)
+
+
+def _in_sequence(revisions: list[int]) -> bool:
+    """One after the other, in each epoch from its first on."""
+    pairs = zip([0, *revisions], revisions, strict=False)
+    return all(after == before + 1 or (after > before and after % REVISIONS == 1) for before, after in pairs)
+
+
+# ---- what people decide
+
+
+def _settled(journal: Journal, facts: Facts) -> Iterator[Fault]:
+    """Nothing leaves the inbox without a name and a time, and by nobody's hand but that of who decided."""
+    for doc_id, rows in facts.conflicts.items():
+        for row in rows:
+            sentence = _settlement_fault(journal, facts, row)
+            if sentence:
+                yield Fault(f"{row['code']} of {row['device_id']}: {sentence}", doc_id, row["field"] or "")
+    there = {row["id"] for rows in facts.conflicts.values() for row in rows}
+    for conflict_id, step in journal.seen_conflicts.items():
+        if conflict_id not in there and (journal.loss is None or step <= journal.loss.since):
+            yield Fault(f"conflict {conflict_id} has left the inbox", "", step=step)
+
+
+def _settlement_fault(journal: Journal, facts: Facts, row: Document) -> str:
+    said = (row["resolution"], row["resolved_by"], row["resolved_at"])
+    if row["deleted"] or (any(said) and not all(said)):
+        return f"it left the inbox as {said}"
+    made = [each for each in journal.decisions if each.conflict_id == row["id"]]
+    if any(said) and not any((each.take, each.username) == said[:2] for each in made):
+        return f"settled as {said}, which nobody did"
+    if facts.settlements.get(row["id"], 0) != bool(any(said)):
+        return f"the audit has {facts.settlements.get(row['id'], 0)} entries of its settlement"
+    if not any(said) and any(each.sure and not journal.forgotten(each.step) for each in made):
+        return "it is open, although the server said that it was settled"
+    return ""
+
+
+def _adopted(journal: Journal, facts: Facts) -> Iterator[Fault]:
+    """What a person has decided was written, or stood already."""
+    for each in journal.decisions:
+        if not each.sure or journal.forgotten(each.step) or each.doc_id not in facts.documents or each.column in ("", "deleted"):
+            continue
+        if each.take == "THEIRS":
+            continue
+        chosen = next(entry.value for entry in journal.of(each.doc_id, each.column) if (entry.step, entry.seen) == (each.step, EVERYTHING))
+        if all(write.value != chosen for write in facts.writes(each.doc_id, each.column)):
+            yield Fault(f"{each.username} decided for {chosen!r}, which was never written", each.doc_id, each.column, each.step)
+
+
+# ---- locked devices, document numbers
+
+
+def _locked(journal: Journal, facts: Facts) -> Iterator[Fault]:
+    for device, sure in journal.locked.items():
+        if sure and device not in facts.locked:
+            yield Fault(f"{device} was locked and is not", "")
+    for entry in journal.too_late:
+        kept = facts.keeps(entry.doc_id, entry.device, entry.column, entry.value)
+        if kept or any(write.value == entry.value for write in facts.writes(entry.doc_id, entry.column)):
+            yield Fault(f"{entry.value!r} of {entry.device} was taken after that was locked", entry.doc_id, entry.column, entry.step)
+
+
+def _numbers(journal: Journal, facts: Facts) -> Iterator[Fault]:
+    """A number is handed out once, and one document has it."""
+    for before, after in pairwise(sorted(facts.blocks, key=lambda block: (block.series, block.first))):
+        if before.series == after.series and after.first <= before.last:
+            yield Fault(f"{before.series}: {before.device} and {after.device} both have {after.first}", "")
+    bearers: dict[str, str] = {}
+    for doc_id, document in facts.documents.items():
+        number = document.get("document_number")
+        if number is None:
+            continue
+        if number in bearers:
+            yield Fault(f"{number} is the number of {bearers[number]} too", doc_id, "document_number")
+        if facts.used.get(number) != doc_id:
+            yield Fault(f"{number} is not known to be its number", doc_id, "document_number")
+        bearers[number] = doc_id
 
 
 CHECKS: tuple[Callable[[Journal, Facts], Iterator[Fault]], ...] = (
@@ -227,4 +324,8 @@ CHECKS: tuple[Callable[[Journal, Facts], Iterator[Fault]], ...] = (
     _relapses,
     _conflicts,
     _doubled,
+    _settled,
+    _adopted,
+    _locked,
+    _numbers,
 )

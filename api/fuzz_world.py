@@ -6,7 +6,7 @@ import asyncio
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -16,7 +16,8 @@ import asyncpg
 
 from api.bench.client import AnswerError, Client, sign_in
 from api.fault_proxy import FaultProxy
-from api.fuzz_journal import DESK, Journal
+from api.fuzz_journal import DESK, Fault, Journal
+from api.fuzz_standby import Standby
 from api.passwords import hash_password
 from api.server_process import ServerError, ServerProcess
 from api.terminal import Terminal, TerminalError
@@ -25,9 +26,9 @@ from schema.actor import Role
 HOME, NEIGHBOUR, CITY = "220102", "220103", "220100"
 COLLECTIONS = ("enterprise", "workplace", "inspection", "finding", "patrol", "syncConflict")
 PASSWORD = "zhijian-demo"  # noqa: S105 - accounts on the loopback, of a database that is thrown away
-RETRY_MS = 300
+RETRY_MS = 200
 HOUR_MS = 3_600_000
-CACHE_SECONDS = 5.3  # how long a node may act on an old grant (api.accounts), and a bit
+TOLD_SECONDS = 0.5  # until every node has heard of a changed grant
 LONGEST_ROUND_SECONDS = 90.0
 MOST_ROUNDS = 12
 
@@ -36,17 +37,25 @@ Document = dict[str, Any]
 
 @dataclass(frozen=True)
 class Person:
+    """Somebody with a terminal; `account` where it is another's second terminal, `device` grows with each new one."""
+
     name: str
     role: Role
     scope: str
+    account: str = ""
+    device: int = 1
+
+    @property
+    def username(self) -> str:
+        return self.account or self.name
 
     @property
     def id(self) -> str:
-        return str(uuid5(NAMESPACE_URL, f"zhijian-fuzz/{self.name}"))
+        return str(uuid5(NAMESPACE_URL, f"zhijian-fuzz/{self.username}"))
 
     @property
     def device_id(self) -> str:
-        return DESK if self.name == "desk" else f"fuzz-{self.name}"
+        return DESK if self.name == "desk" else f"fuzz-{self.name}" if self.device == 1 else f"fuzz-{self.name}-{self.device}"
 
     @property
     def collections(self) -> list[str]:
@@ -54,12 +63,13 @@ class Person:
 
 
 def people(count: int, home: Sequence[str], neighbour: Sequence[str]) -> list[Person]:
-    """The first `count` of six terminals, whose scopes overlap: counties, a township in each, and the city."""
+    """The first `count` of seven terminals, whose scopes overlap: counties, a township in each, and the city. One person has two."""
     everybody = [
         Person("inspector", Role.INSPECTOR, HOME),
         Person("coordinator", Role.COORDINATOR, home[0]),
         Person("stranger", Role.INSPECTOR, NEIGHBOUR),
         Person("supervisor", Role.SUPERVISOR, CITY),
+        Person("tablet", Role.INSPECTOR, HOME, account="inspector"),
         Person("colleague", Role.INSPECTOR, HOME),
         Person("outsider", Role.COORDINATOR, neighbour[0]),
     ]
@@ -79,6 +89,7 @@ class Officer:
     skew: int = 0  # ms
     fields: dict[str, list[str]] = field(default_factory=dict)
     connected: bool = True
+    numbers: list[str] = field(default_factory=list)  # reserved and not used yet
 
     async def call(self, command: str, **options: Any) -> Any:
         if self.terminal is None:
@@ -97,8 +108,21 @@ class Officer:
             retryTime=RETRY_MS,
             clockSkew=skew,
         )
-        await self._persist("login", username=self.person.name, password=PASSWORD)
+        await self._persist("login", username=self.person.username, password=PASSWORD)
         self.fields = await self._persist("open", collections=self.person.collections)
+
+    async def sign_in(self) -> None:
+        """Again, after all sessions have ended."""
+        self.connect(True)
+        await self._persist("login", username=self.person.username, password=PASSWORD)
+
+    async def replace(self) -> None:
+        """A fresh terminal for the same person; nothing comes over from the old one."""
+        await self.stop(hard=True)
+        self.person = replace(self.person, device=self.person.device + 1)
+        self.folder = self.folder.with_name(f"{self.person.name}-{self.person.device}")
+        self.numbers.clear()
+        await self.start(0)
 
     async def stop(self, *, hard: bool) -> None:
         terminal, self.terminal = self.terminal, None
@@ -125,6 +149,15 @@ class Officer:
                 await asyncio.sleep(0.2)
 
 
+@dataclass(frozen=True)
+class Backup:
+    """A backup made in the run: its file, when, and up to which step each device had sent everything."""
+
+    file: Path
+    step: int
+    held: dict[str, int]
+
+
 @dataclass
 class World:
     """One run's server, database, people and journal."""
@@ -135,7 +168,11 @@ class World:
     townships: dict[str, list[str]]  # by county
     journal: Journal = field(default_factory=Journal)
     officers: list[Officer] = field(default_factory=list)
-    granted_at: float = 0.0
+    quiet_at: float = 0.0  # monotonic: when the last change of grants has reached everybody
+    wrongs: list[Fault] = field(default_factory=list)  # promises broken before the end
+    standby: Standby | None = None
+    restores: tuple[int, int] | None = None  # the first steps at which a backup is made and put back
+    backup: Backup | None = None
     rising: asyncio.Task[None] | None = None  # the server, after a kill
     token: str = ""
     counts: dict[str, int] = field(default_factory=dict)  # what happened how often
@@ -175,9 +212,14 @@ class World:
 
     # ---- faults
 
+    @property
+    def away(self) -> bool:
+        """Whether the server is down or just coming up."""
+        return self.rising is not None and not self.rising.done()
+
     async def kill_server(self) -> None:
         """kill -9; it comes up again by itself while everybody goes on."""
-        if self.rising and not self.rising.done():
+        if self.away:
             return
         self.count("server killed")
         await asyncio.to_thread(self.server.kill)
@@ -195,14 +237,6 @@ class World:
         if killed:
             self.count("stamper killed")
 
-    async def grant(self, person: Person, scope: str) -> None:
-        """Give somebody an area, or take it if he has it."""
-        gone = await self.database.fetchval("DELETE FROM user_grant WHERE user_id = $1 AND scope = $2 RETURNING 1", person.id, scope)
-        if not gone:
-            await self.database.execute("INSERT INTO user_grant (user_id, scope) VALUES ($1, $2)", person.id, scope)
-        self.granted_at = time.monotonic()
-        self.count("grant withdrawn" if gone else "grant given")
-
     # ---- the end
 
     async def settle(self) -> int:
@@ -214,7 +248,9 @@ class World:
             await self.rising
         await asyncio.gather(*(officer.start(officer.skew) for officer in self.officers if officer.terminal is None))
         await asyncio.gather(*(officer.proxy.still() for officer in self.officers))
-        await asyncio.sleep(max(0.0, self.granted_at + CACHE_SECONDS - time.monotonic()))
+        if self.standby:
+            await self.standby.mend(self.server.settings.database_url or "")
+        await asyncio.sleep(max(0.0, self.quiet_at - time.monotonic()))
         digests: list[Any] = [None]
         while len(digests) < MOST_ROUNDS:
             await asyncio.gather(*(officer.call("sync", within=LONGEST_ROUND_SECONDS) for officer in self.officers))
@@ -241,14 +277,12 @@ async def townships(database: asyncpg.Pool[asyncpg.Record]) -> dict[str, list[st
 
 
 async def _write_accounts(database: asyncpg.Pool[asyncpg.Record], everybody: Sequence[Person]) -> None:
-    password = await hash_password(PASSWORD)
+    password, owners = await hash_password(PASSWORD), [person for person in everybody if not person.account]
     await database.executemany(
         "INSERT INTO user_account (id, username, password_hash, role, display_name, active, demo) VALUES ($1, $2, $3, $4, $2, true, true)",
-        [(person.id, person.name, password, person.role.value) for person in everybody],
+        [(person.id, person.username, password, person.role.value) for person in owners],
     )
-    await database.executemany(
-        "INSERT INTO user_grant (user_id, scope) VALUES ($1, $2)", [(person.id, person.scope) for person in everybody]
-    )
+    await database.executemany("INSERT INTO user_grant (user_id, scope) VALUES ($1, $2)", [(person.id, person.scope) for person in owners])
 
 
 async def connect(url: str) -> asyncpg.Pool[asyncpg.Record]:
