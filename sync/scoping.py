@@ -95,6 +95,20 @@ async def adopt_waiting(engine: AsyncEngine, registry: Registry) -> None:
             await adopt(connection, registry)
 
 
+async def mention(connection: AsyncConnection, record: Record, ids: Sequence[str]) -> None:
+    """Gives unaltered rows `ids`, which the caller has locked, a new position in the feed."""
+    if ids:
+        await connection.execute(_mention(record), {"ids": list(ids)})
+
+
+@cache
+def _mention(record: Record) -> sa.TextClause:
+    return sa.text(
+        f"WITH queued AS ({QUEUE} SELECT '{record.name}', id, scopes, '{{}}' FROM {record.name}"
+        " WHERE id = ANY(CAST(:ids AS uuid[])) AND NOT deleted ORDER BY id) SELECT pg_notify('zhijian_pending', '')"
+    )
+
+
 async def adopt(connection: AsyncConnection, registry: Registry) -> int:
     """Gives orphans whose parent has arrived their parent's scopes; returns how many.
 

@@ -21,7 +21,7 @@ from sync.moment import Moment
 from sync.normalise import normalise
 from sync.numbers import claim
 from sync.rows import BUSY, OUTSIDE, TWICE, UNSEEN, Row, Sent, change_row, orphan_row, prepare, revision_of, shadow_row
-from sync.scoping import Sources, cascade, sources
+from sync.scoping import Sources, cascade, mention, sources
 from sync.shadow import rebased, undone
 from sync.stamp import is_repeat
 
@@ -61,6 +61,8 @@ async def apply(
         if firsts.get(row.id, row) is not row:
             row.before, row.visible = firsts[row.id].after, firsts[row.id].visible
             row.refuse(TWICE)
+    # The answer removes what its sender may not see now. Should he see it again before he has pulled, no change would bring it back.
+    await mention(connection, record, [row.id for row in rows if row.before is not None and not row.visible])
     refusals = [_refusal(row) for row in rows if _said(row)]
     if refusals:
         await store.insert_conflicts(connection, conflict_rows(actor, record, refusals, moment))

@@ -61,6 +61,20 @@ async def test_another_county_comes_in_full_pages_and_goes_again_with_its_unsent
     assert await client.pull(10) == [0]
 
 
+async def test_what_a_refused_push_removed_comes_back_with_the_county(world: World) -> None:
+    boss, client = await fill(world, 3)
+    grant = {"user": client.user["id"], "area": "220103"}
+    made = (await boss.data(GRANT, **grant))["grantScope"]
+    await client.pull()
+    one = next(document for document in client.held.values() if document["areaCode"] == "220103")
+    await boss.data(REVOKE, id=made["id"])
+    await client.push(client.edited(one["id"], remark="unsent"))  # answered as deleted
+    await boss.data(GRANT, **grant)  # before the terminal has pulled without it: its checkpoint sees no difference
+    await world.stamped()
+    await client.pull()
+    assert areas(client) == {"220102": 3, "220103": 3}
+
+
 async def test_a_loan_takes_effect_and_ends_by_itself(world: World) -> None:
     boss, client = await fill(world, 3)
     woken = await waker(world, client)
