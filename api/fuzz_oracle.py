@@ -154,9 +154,10 @@ def _echoes(journal: Journal, facts: Facts) -> Iterator[Fault]:
     """A device is the author of what the server took from it."""
     for doc_id, record in facts.records.items():
         for column in UNIQUE[record]:
-            for write in facts.writes(doc_id, column):
-                if write.revision > REVISIONS and write is facts.writes(doc_id, column)[0] and journal.ghost(doc_id):
-                    continue  # made again whole after a restore
+            writes = facts.writes(doc_id, column)
+            if journal.ghost(doc_id) and writes and writes[0].revision > REVISIONS:
+                writes = writes[1:]  # made again whole after a restore, by whoever edited it
+            for write in writes:
                 if write.value is not None and write.device != DESK and not _wrote(journal, doc_id, column, write.device, write.value):
                     yield Fault(f"{write.device} set {write.value!r} at revision {write.revision}, which it never wrote", doc_id, column)
 
