@@ -29,6 +29,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeE
 
 from api import backup_files, cluster, migrate
 from api.backup_files import Kept, Quiet
+from api.carried import carry_over
 from api.settings import Settings
 from sync.lineage import renew
 from sync.vault import Vault, open_vault
@@ -41,7 +42,6 @@ _TABLES = """SELECT c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.r
   WHERE n.nspname = 'public' AND c.relkind = 'r'
   AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.objid = c.oid AND d.classid = 'pg_class'::regclass AND d.deptype = 'e') ORDER BY 1"""
 _TERMINATE = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1 AND pid <> pg_backend_pid()"
-_CARRY = "UPDATE device SET revoked_at = lost.at FROM unnest($1::text[], $2::timestamptz[]) AS lost(id, at) WHERE device.id = lost.id"
 
 
 class BackupError(Exception):
@@ -136,7 +136,8 @@ async def restore(url: str, file: Path, keys: Path, console: Console, vault: Vau
     """Put the state of `file` in the place of the database of `url`; the name under which the old one is kept, "" if it was empty.
 
     Until the last moment nothing changes but that files come back into the `vault`, so it may be interrupted. Everybody signs in again;
-    devices and accounts that the old database had locked stay locked; the epoch ends, so terminals replay. Raises BackupError.
+    what the old database had locked stays locked, numbers that it gave out are not given out again; the epoch ends, so terminals
+    replay. Raises BackupError.
     """
     facts = _manifest(file)
     unknown = set(facts.schema) - set(migrate.revisions())
@@ -344,29 +345,14 @@ async def _scratch(url: str, purpose: str) -> AsyncIterator[str]:
 
 
 async def _begin_again(fresh: str, old: str, lost: Sequence[str]) -> None:
-    """Another epoch; sessions end, because tokens that were used up since the backup would work again; what was locked stays so."""
+    """Another epoch; sessions end, because tokens that were used up since the backup would work again; see `api.carried`."""
     connection = await asyncpg.connect(fresh)
     try:
         async with connection.transaction():
             await renew(connection)
             await backup_files.forget(connection, lost)
             await connection.execute("UPDATE auth_family SET revoked_at = now(), revoked_for = 'RESTORE' WHERE revoked_at IS NULL")
-            devices, people = await _locked(old)
-            await connection.execute(_CARRY, [row[0] for row in devices], [row[1] for row in devices])
-            await connection.execute("UPDATE user_account SET active = false WHERE id::text = ANY($1::text[])", people)
-    finally:
-        await connection.close()
-
-
-async def _locked(url: str) -> tuple[list[Any], list[str]]:
-    """Devices and accounts that the database of `url` has locked; none if it is empty."""
-    connection = await asyncpg.connect(url)
-    try:
-        if not await connection.fetchval("SELECT to_regclass('device') IS NOT NULL"):
-            return [], []
-        devices = await connection.fetch("SELECT id, revoked_at FROM device WHERE revoked_at IS NOT NULL")
-        people = await connection.fetch("SELECT id::text FROM user_account WHERE NOT active")
-        return devices, [row[0] for row in people]
+            await carry_over(old, connection)
     finally:
         await connection.close()
 

@@ -135,17 +135,27 @@ async def test_a_terminal_behind_the_backup_meets_what_others_wrote_afterwards(u
         ]
 
 
-async def test_what_was_locked_after_the_backup_stays_locked(url: str, tmp_path: Path) -> None:
-    file = tmp_path / "one.backup"
+async def test_what_was_locked_after_the_backup_stays_locked_and_numbers_are_not_given_out_again(url: str, tmp_path: Path) -> None:
+    reserve = 'mutation { reserveNumbers(series: "JC", area: "220102", count: 5) { first last } }'
+    file, keys = tmp_path / "one.backup", tmp_path / "data" / "keys"
     async with serving(url, tmp_path / "data") as world:
-        await world.sign_in("ins")
-        await backup(url, file, tmp_path / "data" / "keys", quiet())
-        await world.execute("UPDATE device SET revoked_at = now() WHERE id = 'ins-1'")
+        client = await world.sign_in("ins")
+        assert (await client.data(reserve))["reserveNumbers"] == {"first": 1, "last": 5}
+        await backup(url, file, keys, quiet())
+        await world.sign_in("ins", "new-1")
+        assert (await client.data(reserve))["reserveNumbers"] == {"first": 6, "last": 10}
+        await world.execute("UPDATE device SET revoked_at = now(), revoked_for = 'lost'")
         await world.execute("UPDATE user_account SET active = false WHERE username = 'other'")
-        await restore(url, file, tmp_path / "data" / "keys", quiet())
+        await restore(url, file, keys, quiet())
         await world.again()
-        assert await world.scalar("SELECT revoked_at IS NOT NULL FROM device WHERE id = 'ins-1'")
+        assert await world.scalar("SELECT array_agg(concat_ws(' ', id, revoked_for) ORDER BY id) FROM device") == [
+            "ins-1 lost",
+            "new-1 lost",
+        ]
         assert not await world.scalar("SELECT active FROM user_account WHERE username = 'other'")
+        other = await world.sign_in("ins", "ins-2")
+        assert (await other.data(reserve))["reserveNumbers"] == {"first": 11, "last": 15}
+        assert await world.scalar("SELECT array_agg(first ORDER BY first) FROM number_block") == [1, 6, 11]
 
 
 async def test_a_backup_is_one_private_file_and_leaves_nothing_beside(url: str, tmp_path: Path) -> None:
