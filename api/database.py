@@ -9,7 +9,7 @@ from sqlalchemy import event
 from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-from api.read_pool import ReadPool
+from api.read_pool import Mirror, ReadPool, know
 
 SESSION = {
     "TimeZone": "UTC",
@@ -46,12 +46,12 @@ class Database:
             "postgresql+asyncpg://", async_creator=self.connect, pool_size=self.engine_size, max_overflow=0, pool_pre_ping=False
         )
         event.listen(self.engine.sync_engine.pool, "checkout", _refuse_dead)
-        standby = await self._pool(self.read_url, patience=2) if self.read_url else None
+        standby = await self._pool(self.read_url, patience=2, connection_class=Mirror, init=know) if self.read_url else None
         self.pool = ReadPool(await self._pool(self.url, patience=10), standby)
 
-    async def _pool(self, url: str, *, patience: float) -> asyncpg.Pool[asyncpg.Record]:
+    async def _pool(self, url: str, *, patience: float, **more: Any) -> asyncpg.Pool[asyncpg.Record]:
         return await asyncpg.create_pool(
-            url, min_size=0, max_size=self.pool_size, server_settings=SESSION, statement_cache_size=512, timeout=patience
+            url, min_size=0, max_size=self.pool_size, server_settings=SESSION, statement_cache_size=512, timeout=patience, **more
         )
 
     async def close(self) -> None:

@@ -3,6 +3,8 @@
 A read on the standby is never older than the question: the primary says how far its log reaches now, and the standby must have
 replayed it. So whoever has written, been woken or been answered before finds at least that, on whatever node. The price is one
 tiny question to the primary for all reads that begin at the same time. Without a primary the standby answers with what it has.
+
+A restore gives the database's name to another one. On the standby that ends no session, so each says which database it reads.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import asyncpg
@@ -31,8 +34,9 @@ AWAY = (
     asyncpg.SerializationError,  # a query that stood in the way of recovery
     asyncpg.ObjectNotInPrerequisiteStateError,  # a snapshot that recovery has overtaken
 )
-_WRITTEN = "SELECT (pg_current_wal_flush_lsn() - '0/0')::bigint"
-_REPLAYED = "SELECT (pg_last_wal_replay_lsn() - '0/0')::bigint WHERE pg_is_in_recovery()"
+_DATABASE = "SELECT oid::bigint FROM pg_database WHERE datname = current_database()"
+_WRITTEN = f"SELECT (pg_current_wal_flush_lsn() - '0/0')::bigint AS pos, ({_DATABASE}) AS database"
+_REPLAYED = "SELECT (pg_last_wal_replay_lsn() - '0/0')::bigint AS pos, 0 AS database WHERE pg_is_in_recovery()"
 
 Pool = Any
 """asyncpg.Pool, or anything with `acquire`."""
@@ -43,6 +47,25 @@ Work = Callable[[Any], Awaitable[Result]]
 log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True)
+class Place:
+    """A position in the log, and the database in which it was asked."""
+
+    pos: int
+    database: int
+
+
+class Mirror(asyncpg.Connection):
+    """A session on the standby; it reads the database that had the name when it began."""
+
+    database = 0
+
+
+async def know(connection: Mirror) -> None:
+    """To be done with each new session on the standby."""
+    connection.database = await connection.fetchval(_DATABASE)
+
+
 class Behind(Exception):  # noqa: N818 - a state of the server that was asked
     """The server knows less than the asker has been told before."""
 
@@ -50,17 +73,17 @@ class Behind(Exception):  # noqa: N818 - a state of the server that was asked
 class Together:
     """One answer for all who ask meanwhile; it is never older than the asking."""
 
-    def __init__(self, ask: Callable[[], Awaitable[int]]) -> None:
+    def __init__(self, ask: Callable[[], Awaitable[Place]]) -> None:
         self._ask = ask
-        self._running: asyncio.Task[int] | None = None
-        self._next: asyncio.Task[int] | None = None
+        self._running: asyncio.Task[Place] | None = None
+        self._next: asyncio.Task[Place] | None = None
 
-    async def answer(self) -> int:
+    async def answer(self) -> Place:
         if self._next is None:
             self._next = asyncio.create_task(self._after(self._running))
         return await asyncio.shield(self._next)
 
-    async def _after(self, before: asyncio.Task[int] | None) -> int:
+    async def _after(self, before: asyncio.Task[Place] | None) -> Place:
         if before is not None and not before.done():
             await asyncio.wait([before])
         self._running, self._next = self._next, None
@@ -74,6 +97,7 @@ class ReadPool:
         self.primary, self.standby, self.patience = primary, standby, patience
         self.on_standby = self.fallen_back = 0  # reads since the start, for the metrics
         self._resting_until = 0.0
+        self._database: int | None = None  # the primary's, as far as it is known
         self._written = Together(lambda: _ask(primary, _WRITTEN))
         self._replayed = Together(lambda: _ask(standby, _REPLAYED))
 
@@ -130,9 +154,12 @@ class ReadPool:
     async def _on_standby(self, work: Work[Result]) -> Result:
         assert self.standby is not None
         async with self.standby.acquire(timeout=_ANSWER_SECONDS) as connection:
-            result = await work(connection)
-        self.on_standby += 1
-        return result
+            if self._database in (None, connection.database):
+                result = await work(connection)
+                self.on_standby += 1
+                return result
+        await self.standby.expire_connections()
+        raise Behind
 
     async def _fresh(self) -> bool:
         """Whether the standby has all that the primary has now; it gets `patience` seconds for it."""
@@ -143,13 +170,14 @@ class ReadPool:
             target = await self._written.answer()
         except AWAY:
             return True  # nobody writes without a primary
+        self._database = target.database
         try:
-            return await self._reaches(target, now + self.patience)
+            return await self._reaches(target.pos, now + self.patience)
         except AWAY as error:
             return self._rest(type(error).__name__)
 
     async def _reaches(self, target: int, end: float) -> bool:
-        while await self._replayed.answer() < target:
+        while (await self._replayed.answer()).pos < target:
             if asyncio.get_running_loop().time() > end:
                 return self._rest("lagging")
             await asyncio.sleep(_POLL)
@@ -161,8 +189,8 @@ class ReadPool:
         return False
 
 
-async def _ask(pool: Pool, sql: str) -> int:
+async def _ask(pool: Pool, sql: str) -> Place:
     """A position in the log; -1 from a server that is no standby (any more)."""
     async with asyncio.timeout(_ANSWER_SECONDS), pool.acquire() as connection:
-        found: int | None = await connection.fetchval(sql)
-        return -1 if found is None else found
+        found = await connection.fetchrow(sql)
+        return Place(found["pos"], found["database"]) if found and found["pos"] is not None else Place(-1, 0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import os
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -11,8 +12,10 @@ from uuid import UUID
 
 import asyncpg
 import pytest
+from rich.console import Console
 
 from api import cluster
+from api.backup import backup, restore
 from sync.feed import Head, drain, read_head
 from sync.lineage import hand_over, take_over
 from tests.lineage.lineage_world import prepare, serving, until
@@ -78,6 +81,28 @@ async def test_pulls_on_a_standby_see_one_s_own_writes_and_survive_its_lag_and_d
         assert client.held[enterprise["id"]]["visits"] == 200
         follower.start()
         await _used_again(pool, client)
+
+
+async def test_after_a_restore_a_standby_reads_the_database_in_place_not_the_one_set_aside(
+    url: str, follower: Standby, tmp_path: Path
+) -> None:
+    await caught_up(url, follower)
+    keys, quiet = tmp_path / "keys", Console(file=io.StringIO())
+    async with serving(url, tmp_path, read_database_url=follower.url(url)) as world:
+        client = await world.sign_in("ins")
+        await client.push((None, client.new("甲厂")))
+        await world.stamped()
+        await backup(url, tmp_path / "b", keys, quiet)
+        await client.push((None, client.new("备份之后")))
+        await world.stamped()
+        await client.pull()
+        aside = await restore(url, tmp_path / "b", keys, quiet)
+        await world.again()
+        other = await world.sign_in("ins", "ins-2")
+        await other.pull()
+        assert [document["name"] for document in other.held.values()] == ["甲厂"]
+        await _used_again(world.app.state.database.pool, other)
+    await cluster.drop_database(cluster.database_url(url, "postgres"), aside)
 
 
 async def _used_again(pool, client) -> None:  # type: ignore[no-untyped-def]
