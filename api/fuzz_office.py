@@ -216,7 +216,10 @@ async def _knock(step: Step, officer: Officer) -> None:
 
 
 async def reserve_numbers(step: Step) -> None:
-    officer = step.random.choice([each for each in step.world.officers if each.person.role is not Role.COORDINATOR])
+    await _reserve(step, step.random.choice([each for each in step.world.officers if each.person.role is not Role.COORDINATOR]))
+
+
+async def _reserve(step: Step, officer: Officer) -> None:
     area = HOME if officer.person.scope == CITY else officer.person.scope
     query = """mutation ($area: ID!, $count: Int!) {
         reserveNumbers(series: "FZ", area: $area, count: $count) { first last prefix } }"""
@@ -240,8 +243,11 @@ async def use_number(step: Step) -> None:
     if not found:
         return
     officer, record, document = found
-    if document["documentNumber"] or document["state"] != "DRAFT" or not officer.numbers:
+    if document["documentNumber"] or document["state"] != "DRAFT":
         return
+    if not officer.numbers:
+        officer.connect(True)
+        await _reserve(step, officer)
     number = officer.numbers.pop(0)
     after = await step.edit(officer, record, document, set={"document_number": number})
     step.note(officer, record, after, Kind.SET, "document_number", number)
