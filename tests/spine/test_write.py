@@ -544,3 +544,18 @@ async def test_the_victim_of_a_deadlock_tries_again(world: World) -> None:
         await other.execute("SELECT FROM workplace WHERE id = $1::text::uuid FOR UPDATE", child["id"])
     assert await push == []
     assert (await world.master("workplace", child["id"]))["process"] == "改"
+
+
+async def test_what_was_deleted_over_an_edit_can_be_brought_back(world: World) -> None:
+    boss, officer = person(Role.SUPERVISOR, INSIDE), inspector()
+    held = await world.put(officer, "enterprise", name="原")
+    await world.push(officer, "enterprise", sent(held, name="我方"))
+    await world.push(boss, "enterprise", sent(held, deleted=True))
+    (conflict,) = await world.conflicts(held["id"])
+    assert conflict["code"] == "deleted_over_edit"
+    before = await world.fingerprint("enterprise", "sync_conflict")
+    assert code(await world.ask(officer, RESOLVE, {"id": conflict["id"], "take": "THEIRS"})) == "CONFLICT_UNDELETE_REFUSED"
+    assert await world.fingerprint("enterprise", "sync_conflict") == before
+    assert await world.ask(boss, RESOLVE, {"id": conflict["id"], "take": "THEIRS"}) == {"data": {"done": True}}
+    master = await world.master("enterprise", held["id"])
+    assert (master["deleted"], master["name"]) == (False, "我方")
