@@ -1,8 +1,9 @@
 """The fuzzer: real RxDB terminals write at random while the network, the server, the stamper and the terminals themselves fail.
 
-`python -m api fuzz --seed 1 --steps 2000 --terminals 4`. The seed settles who does what when, and which faults come when; what the
-network makes of it depends on the clock, so a failure may need some runs of its seed to show again. At the end everything is
-repaired, everybody syncs until nothing moves, and the journal of all writes is compared with the server (`api.fuzz_oracle`).
+`python -m api fuzz --seed 1 --steps 2000 --terminals 5`. The seed settles who does what when, and which faults come when; what the
+network makes of it depends on the clock, so a failure may need some runs of its seed to show again. Every second seed reads on a
+streaming standby, every third goes back to a backup. At the end everything is repaired, everybody syncs until nothing moves, and
+the journal of all writes is compared with the server (`api.fuzz_oracle`).
 """
 
 from __future__ import annotations
@@ -79,13 +80,23 @@ def main(settings: Settings, arguments: list[str]) -> int:
 async def _every(settings: Settings, given: argparse.Namespace, console: Console, *, private: bool) -> int:
     url = settings.database_url or ""
     template = await _template(url, console)
-    standby = await _standby(url) if private and any(seed % STANDBY_SEEDS == 0 for seed in given.seed) else None
-    try:
-        return 1 if sum([await _one(settings, template, seed, given, console, standby) for seed in given.seed]) else 0
+    shared = [seed for seed in given.seed if private and seed % STANDBY_SEEDS == 0]
+    alone = [seed for seed in given.seed if seed not in shared]
+    standby = await _standby(url) if shared else None
+    try:  # two lanes: much of a run is waiting
+        lanes = (_lane(settings, template, seeds, given, console, standby) for seeds in (alone, shared))
+        return 1 if any(await asyncio.gather(*lanes)) else 0
     finally:
         if standby:
             await asyncio.to_thread(fuzz_standby.remove, standby)
         await cluster.drop_database(url, template)
+
+
+async def _lane(
+    settings: Settings, template: str, seeds: Sequence[int], given: argparse.Namespace, console: Console, standby: Standby | None
+) -> bool:
+    """Whether one of the seeds failed; one after the other."""
+    return any([await _one(settings, template, seed, given, console, standby) for seed in seeds])
 
 
 async def _standby(url: str) -> Standby:
@@ -129,16 +140,17 @@ async def _template(url: str, console: Console) -> str:
 async def run(settings: Settings, seed: int, steps: int, terminals: int, standby: Standby | None = None) -> Verdict:
     """One run on an empty database with areas and a port that is free; the data folder keeps terminals and the server's log."""
     began = time.monotonic()
-    database = await connect(settings.database_url or "")
+    database, server = await connect(settings.database_url or ""), ServerProcess(settings)
     try:
-        with ServerProcess(settings) as server:
-            world = World(server, database, settings.data, await townships(database), standby=standby, restores=restores(seed, steps))
-            try:
-                faults, rounds = await _play(world, seed, steps, terminals)
-                facts = await read(database)
-            finally:
-                await world.go_home()
+        await asyncio.to_thread(server.__enter__)
+        world = World(server, database, settings.data, await townships(database), standby=standby, restores=restores(seed, steps))
+        try:
+            faults, rounds = await _play(world, seed, steps, terminals)
+            facts = await read(database)
+        finally:
+            await world.go_home()
     finally:
+        await asyncio.to_thread(server.stop)
         await database.close()
     seconds = time.monotonic() - began
     return Verdict(tuple(faults), _report(world, facts, faults, f"{steps} steps, {seconds:.0f} s, quiet after {rounds} rounds"), seconds)

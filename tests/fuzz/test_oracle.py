@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from api.fuzz_facts import Document, Facts
-from api.fuzz_journal import Entry, Journal, Kind
+from api.fuzz_facts import Block, Document, Facts
+from api.fuzz_journal import EVERYTHING, Decision, Entry, Journal, Kind, Loss
 from api.fuzz_oracle import judge
 
 DOC = "019b76da-a8b2-7039-ab42-cb26f25cf139"
@@ -35,7 +35,24 @@ def conflict(code: str, device: str, field: str | None, mine: Any, theirs: Any =
         "base": None,
         "mine": mine,
         "theirs": theirs,
+        "id": f"{code}/{device}/{field}/{mine}",
+        "deleted": False,
+        "resolution": None,
+        "resolved_by": None,
+        "resolved_at": None,
     }
+
+
+def decide(journal: Journal, facts: Facts, take: str, value: Any, *, by: str = "boss") -> Document:
+    """The conflict over the remark is settled, as the server does it; its row."""
+    row = facts.conflicts[DOC][0]
+    row |= {"resolution": take, "resolved_by": by, "resolved_at": "2026-11-22T00:00:00+00:00"}
+    facts.settlements[row["id"]] = 1
+    journal.decisions.append(Decision(9, row["id"], DOC, "remark", take, by, sure=True))
+    journal.add(Entry(9, "boss-1", "enterprise", DOC, Kind.SET, "remark", value, EVERYTHING, ""))
+    facts.changes[DOC].append(change(4, "boss-1", remark=["b", value]))
+    facts.documents[DOC]["remark"] = value
+    return row
 
 
 def good() -> tuple[Journal, Facts]:
@@ -65,6 +82,29 @@ def good() -> tuple[Journal, Facts]:
 
 def test_a_good_end_has_no_fault() -> None:
     assert judge(*good()) == []
+
+
+def test_decisions_locks_numbers_and_restores_are_no_faults() -> None:
+    journal, facts = good()
+    decide(journal, facts, "MINE", "b")
+    facts.conflicts[DOC][0]["theirs"] = "a"
+    journal.seen_conflicts[facts.conflicts[DOC][0]["id"]] = 8
+    journal.locked[TWO] = True
+    facts.locked.add(TWO)
+    journal.add(entry(TWO, Kind.SET, "address", "never sent", stamp="x"))
+    journal.sent[TWO] = 0
+    facts.blocks = [Block("FZ-220102-2026", 1, 5, ONE), Block("FZ-220102-2026", 6, 9, TWO)]
+    assert judge(journal, facts) == []
+
+
+def test_a_restore_excuses_what_was_sent_between_backup_and_restore_alone() -> None:
+    journal, facts = good()
+    journal.add(Entry(5, ONE, "enterprise", DOC, Kind.SET, "address", "lost", 3, f"{ONE}:5:1"))
+    assert judge(journal, facts)
+    journal.loss = Loss(4, 6, {ONE: 4, TWO: 4})
+    assert judge(journal, facts) == []
+    journal.add(Entry(7, ONE, "enterprise", DOC, Kind.SET, "contact_name", "after", 3, f"{ONE}:6:1"))
+    assert len(judge(journal, facts)) == 1
 
 
 def lose_the_loser(journal: Journal, facts: Facts) -> None:
@@ -135,9 +175,74 @@ def make_twice(journal: Journal, facts: Facts) -> None:
     facts.changes[DOC].insert(0, change(1, ONE))
 
 
+def settle_without_a_name(journal: Journal, facts: Facts) -> None:
+    decide(journal, facts, "MINE", "b")["resolved_by"] = None
+
+
+def settle_by_nobody(journal: Journal, facts: Facts) -> None:
+    decide(journal, facts, "MINE", "b")
+    journal.decisions.clear()
+
+
+def settle_unheard(journal: Journal, facts: Facts) -> None:
+    decide(journal, facts, "MINE", "b")
+    facts.settlements.clear()
+
+
+def forget_a_decision(journal: Journal, facts: Facts) -> None:
+    decide(journal, facts, "VALUE", "c")
+    facts.conflicts[DOC][0] |= {"resolution": None, "resolved_by": None, "resolved_at": None}
+    facts.settlements.clear()
+
+
+def decide_without_effect(journal: Journal, facts: Facts) -> None:
+    decide(journal, facts, "VALUE", "c")
+    del facts.changes[DOC][-1]
+    facts.documents[DOC]["remark"] = "b"
+
+
+def vanish_from_the_inbox(journal: Journal, facts: Facts) -> None:
+    journal.seen_conflicts["gone"] = 3
+
+
+def fight_over_what_was_seen(journal: Journal, facts: Facts) -> None:
+    journal.entries.clear()
+    journal.add(entry(TWO, Kind.SET, "remark", "b", seen=2))
+
+
+def unlock(journal: Journal, facts: Facts) -> None:
+    journal.locked[ONE] = True
+
+
+def take_from_a_locked_device(journal: Journal, facts: Facts) -> None:
+    journal.too_late.append(journal.of(DOC, "remark", TWO)[0])
+
+
+def hand_out_twice(journal: Journal, facts: Facts) -> None:
+    facts.blocks = [Block("FZ-220102-2026", 1, 5, ONE), Block("FZ-220102-2026", 5, 9, TWO)]
+
+
+def number_two_documents(journal: Journal, facts: Facts) -> None:
+    for doc_id in ("one", "two"):
+        facts.documents[doc_id], facts.records[doc_id] = {"deleted": False, "document_number": "FZ-1"}, "workplace"
+        facts.changes[doc_id] = [change(1, ONE)]
+    facts.used["FZ-1"] = "one"
+
+
 @pytest.mark.parametrize(
     "spoil",
     [
+        settle_without_a_name,
+        settle_by_nobody,
+        settle_unheard,
+        forget_a_decision,
+        decide_without_effect,
+        vanish_from_the_inbox,
+        fight_over_what_was_seen,
+        unlock,
+        take_from_a_locked_device,
+        hand_out_twice,
+        number_two_documents,
         lose_the_loser,
         lose_a_value,
         lose_an_element,
