@@ -15,7 +15,7 @@ from rich.console import Console
 from api.backup import BackupError, backup, restore
 from api.bench.client import AnswerError
 from api.fuzz_journal import DESK, EVERYTHING, Decision, Entry, Fault, Kind, Loss
-from api.fuzz_steps import OFFICERS_TEXTS, TEXTS, Step, sync
+from api.fuzz_steps import OFFICERS_TEXTS, TEXTS, Step, make, sync
 from api.fuzz_world import CITY, HOME, LOST, NEIGHBOUR, TOLD_SECONDS, Backup, Document, Officer
 from api.graphql.names import camel, pascal
 from api.terminal import TerminalError
@@ -76,16 +76,16 @@ async def _decide(step: Step, ask: Ask, username: str, device: str, conflict: Do
         takes += ["MINE", "MINE"] + (["VALUE"] if column in PLAIN and column != "credit_code" else [])
     take = step.random.choice(takes)
     value = {"MINE": conflict["mine"], "THEIRS": conflict["theirs"], "VALUE": f"{step.mark}-decided"}[take]
-    step.world.count(f"decided {take}")
     sure = False
     try:
         await ask(RESOLVE, id=conflict["id"], take=take, value=value if take == "VALUE" else None)
         sure = True
+        step.world.count(f"decided {take}")
     except AnswerError:
-        return
+        return step.world.count("decision refused")
     except TerminalError as error:
         if _refused(error):
-            return
+            return step.world.count("decision refused")
     except LOST:
         pass  # it may have been done
     journal = step.world.journal
@@ -195,9 +195,9 @@ async def _knock(step: Step, officer: Officer) -> None:
     """The locked terminal writes on and tries to send it."""
     officer.connect(True)
     before = len(step.world.journal.entries)
-    ids = step.world.journal.ids("enterprise")
-    document = await officer.call("get", collection="enterprise", id=step.random.choice(ids)) if ids else None
-    if document:
+    held = await officer.call("find", collection="enterprise")
+    if held:
+        document = step.random.choice(sorted(held, key=lambda each: str(each["id"])))
         value = f"{step.mark}-locked"
         after = await step.edit(officer, "enterprise", document, set={"remark": value})
         step.note(officer, "enterprise", after, Kind.SET, "remark", value)
@@ -238,19 +238,20 @@ async def _reserve(step: Step, officer: Officer) -> None:
 
 
 async def use_number(step: Step) -> None:
-    """An inspection without a number gets the next one that the terminal has, also out of reach of the server."""
-    found = await step.officer_with("inspection")
-    if not found:
-        return
-    officer, record, document = found
-    if document["documentNumber"] or document["state"] != "DRAFT":
-        return
+    """A draft without a number gets the next one that the terminal has, also out of reach of the server."""
+    officer = step.random.choice([each for each in step.world.officers if each.person.role is not Role.COORDINATOR])
+    drafts = [
+        each for each in await officer.call("find", collection="inspection", selector={"state": "DRAFT"}) if not each["documentNumber"]
+    ]
+    if not drafts:
+        return await make(step, officer, "inspection")
     if not officer.numbers:
         officer.connect(True)
         await _reserve(step, officer)
     number = officer.numbers.pop(0)
-    after = await step.edit(officer, record, document, set={"document_number": number})
-    step.note(officer, record, after, Kind.SET, "document_number", number)
+    draft = step.random.choice(sorted(drafts, key=lambda each: str(each["id"])))
+    after = await step.edit(officer, "inspection", draft, set={"document_number": number})
+    step.note(officer, "inspection", after, Kind.SET, "document_number", number)
     step.world.count("number used")
 
 

@@ -27,7 +27,7 @@ WEIGHTS: Mapping[Action, int] = {
     field.remove: 12,
     field.adopt_child: 20,
     field.relocate: 20,
-    field.make: 80,
+    field.make_any: 80,
     field.desk_moves: 20,
     field.toggle_network: 60,
     field.lose_answer: 30,
@@ -47,7 +47,7 @@ WEIGHTS: Mapping[Action, int] = {
     office.delete_over_edit: 5,
     office.lose_device: 1,
     office.reserve_numbers: 8,
-    office.use_number: 25,
+    office.use_number: 20,
     office.vex_standby: 8,
 }
 RESTORING_SEEDS, STANDBY_SEEDS = 3, 2  # every third, every second

@@ -225,9 +225,12 @@ async def relocate(step: Step) -> None:
     step.note(officer, record, after, Kind.SET, "area_code", area)
 
 
-async def make(step: Step) -> None:
-    officer = step.random.choice(step.world.officers)
-    record = step.random.choice(("enterprise", "workplace", "workplace", "inspection", "finding", "finding", "patrol", "patrol"))
+async def make_any(step: Step) -> None:
+    records = ("enterprise", "workplace", "workplace", "inspection", "finding", "finding", "patrol", "patrol")
+    await make(step, step.random.choice(step.world.officers), step.random.choice(records))
+
+
+async def make(step: Step, officer: Officer, record: str) -> None:
     parents = step.world.journal.ids("enterprise")
     if camel(record) not in officer.person.collections or (record != "enterprise" and not parents):
         return
