@@ -82,10 +82,12 @@ async def _decide(step: Step, ask: Ask, username: str, device: str, conflict: Do
         sure = True
         step.world.count(f"decided {take}")
     except AnswerError:
-        return step.world.count("decision refused")
+        step.world.count("decision refused")
+        return
     except TerminalError as error:
         if _refused(error):
-            return step.world.count("decision refused")
+            step.world.count("decision refused")
+            return
     except LOST:
         pass  # it may have been done
     journal = step.world.journal
@@ -244,7 +246,8 @@ async def use_number(step: Step) -> None:
         each for each in await officer.call("find", collection="inspection", selector={"state": "DRAFT"}) if not each["documentNumber"]
     ]
     if not drafts:
-        return await make(step, officer, "inspection")
+        await make(step, officer, "inspection")
+        return
     if not officer.numbers:
         officer.connect(True)
         await _reserve(step, officer)
