@@ -81,22 +81,18 @@ async def _decide(step: Step, ask: Ask, username: str, device: str, conflict: Do
         await ask(RESOLVE, id=conflict["id"], take=take, value=value if take == "VALUE" else None)
         sure = True
         step.world.count(f"decided {take}")
-    except AnswerError:
-        step.world.count("decision refused")
-        return
-    except TerminalError as error:
-        if _refused(error):
+    except LOST as error:
+        step.world.suspect(step.number, error)
+        if isinstance(error, AnswerError) or _refused(error):
             step.world.count("decision refused")
             return
-    except LOST:
-        pass  # it may have been done
     journal = step.world.journal
     journal.decisions.append(Decision(step.number, conflict["id"], conflict["docId"], column, take, username, sure))
     journal.add(Entry(step.number, device, conflict["record"], conflict["docId"], Kind.SET, column, value, EVERYTHING, ""))
 
 
-def _refused(error: TerminalError) -> bool:
-    """Whether the server said no, and the answer wasn't lost on the way."""
+def _refused(error: Exception) -> bool:
+    """Whether the server said no. Without its word the decision may have been made."""
     codes = ("ALREADY_RESOLVED", "NOT_IN_SCOPE", "WHOLE_ROW_REFUSED", "CONFLICT_", "_INVALID", "_FORBIDDEN", "OUT_OF_SCOPE", "REQUIRED")
     return any(code in str(error) for code in codes)
 

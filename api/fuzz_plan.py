@@ -61,6 +61,7 @@ async def take(world: World, seed: int, number: int) -> str:
         try:
             await each(Step(world, number, random))
         except (*LOST, BackupError) as error:
+            world.suspect(number, error)
             world.count("step failed")
             world.troubles.append(f"step {number} {_name(each)}: {type(error).__name__} {error}"[:200])
     return _name(action)

@@ -181,6 +181,11 @@ class World:
     def count(self, what: str) -> None:
         self.counts[what] = self.counts.get(what, 0) + 1
 
+    def suspect(self, step: int, error: Exception) -> None:
+        """A network that fails never makes an internal error: that is a bug of ours."""
+        if "INTERNAL" in str(error):
+            self.wrongs.append(Fault(f"internal error: {error}"[:300], "", step=step))
+
     # ---- people
 
     async def populate(self, terminals: int) -> None:

@@ -12,7 +12,8 @@ import pytest
 from api import cluster, fuzz
 from api.settings import Settings
 
-SEED, STEPS, TERMINALS = 371, 150, 4  # server, stamper and a battery end, grants change, records move
+SEED, STEPS, TERMINALS = 3701, 150, 5
+"""Server, stamper and a battery end, a device is locked, grants change and run out, records move and go, people decide conflicts."""
 
 
 @pytest.fixture
