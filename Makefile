@@ -2,7 +2,7 @@
 #   make demo [PORT=8000] [DATA=.data] [ONCE=1]   set up, play the field day, go on serving (ONCE=1: stop after it)
 #   make test [ARGS="-k merge"]                   set up and run all tests
 #   make check                                    ruff, mypy, import-linter, printed schema and permission table up to date
-#   make fuzz [SEED=1-10] [STEPS=2000]           idle writers for 30 s, then sync under random faults: ten runs with four real terminals
+#   make fuzz [SEED=1-10] [STEPS=2000]           idle writers for 30 s, then sync under random faults: ten runs with five real terminals
 #   make stop [DATA=.data]                        stop a private PostgreSQL that was left running
 #   make doctor                                   say what is missing
 #   make lock                                     resolve pyproject.toml anew into requirements.lock
