@@ -97,10 +97,10 @@ class _Home:
 
 
 def main(settings: Settings, arguments: list[str]) -> int:
-    """Stop the private cluster, also one that the tests left behind."""
+    """Stop the private cluster, also those that the tests and the fuzzer left behind."""
     argparse.ArgumentParser("python -m api stop", description="Stop the private PostgreSQL of DATA.").parse_args(arguments)
-    for each in (settings, replace(settings, data=settings.data / "test")):
-        stop(each)
+    for folder in (settings.data, settings.data / "test", settings.data / "fuzz"):
+        stop(replace(settings, data=folder))
     return 0
 
 

@@ -292,7 +292,7 @@ async def _write_accounts(database: asyncpg.Pool[asyncpg.Record], everybody: Seq
 
 async def connect(url: str) -> asyncpg.Pool[asyncpg.Record]:
     """A small pool that reads JSON as values."""
-    return await asyncpg.create_pool(url, min_size=1, max_size=3, init=_read_json)
+    return await asyncpg.create_pool(url, min_size=0, max_size=3, init=_read_json)
 
 
 async def _read_json(connection: Any) -> None:
