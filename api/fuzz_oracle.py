@@ -185,6 +185,8 @@ def _conflicts(journal: Journal, facts: Facts) -> Iterator[Fault]:
 
 def _field_fault(journal: Journal, facts: Facts, doc_id: str, row: Document) -> str:
     column, device, record = row["field"], row["device_id"], row["record"]
+    if row["code"] == "lost_in_restore":  # whoever still has a value may report it, also another's
+        return "" if journal.loss else "nothing was restored"
     if row["code"] not in CONTESTS | REFUSALS:
         return "nothing that anybody did can lead to this"
     if row["code"] in CONTESTS and not journal.devices(doc_id, None if column == "deleted" else column) - {device}:
