@@ -149,7 +149,7 @@ class ReadPool:
             written, replayed = await _ask(self.primary, _WRITTEN), await _ask(self.standby, _REPLAYED)
         except AWAY:
             return None
-        return max(0, written - replayed) if replayed >= 0 else None
+        return max(0, written.pos - replayed.pos) if replayed.pos >= 0 else None
 
     async def _on_standby(self, work: Work[Result]) -> Result:
         assert self.standby is not None
