@@ -31,7 +31,7 @@ VERBS = {
     "story": Verb("api.story:main", "play the field day against a server of its own"),
     "fuzz": Verb("api.fuzz:main", "sync under random faults with real terminals"),
     "migrate": Verb("api.migrate:main", "bring the database to the newest migration, or write the next one"),
-    "areas": Verb("api.areas:main", "load the administrative areas"),
+    "areas": Verb("api.areas:main", "load the administrative areas, or import outlines of your own"),
     "backup": Verb("api.backup:backup_main", "write database, keys and files into one file, and check it"),
     "restore": Verb("api.backup:restore_main", "put the state of a backup in the place of the database"),
     "handover": Verb("api.handover:main", "switch to a standby as planned, without a new epoch"),

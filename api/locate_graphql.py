@@ -19,11 +19,11 @@ strawberry.enum(Datum, name="Datum", description="The coordinate system that a p
 async def locate(
     info: Info[RequestContext, None], lon: float, lat: float, datum: Datum = Datum.WGS84, as_of: Date | None = None
 ) -> list[AreaName]:
-    """From the province down; empty outside China."""
+    """From the province down to the township where it has an outline, be it `derived`; empty outside China."""
     info.context.signed_in()
     async with info.context.database.engine.connect() as connection:
         found = await places.locate(connection, lon, lat, datum, day(as_of))
-    return [AreaName(code=strawberry.ID(area.code), name=area.name) for area in found]
+    return [AreaName(code=strawberry.ID(area.code), name=area.name, derived=area.derived) for area in found]
 
 
 def day(text: str | None) -> datetime.date | None:

@@ -22,7 +22,9 @@ from starlette.applications import Starlette
 from api import access
 from api.metrics import Metrics
 from api.read_pool import ReadPool
+from geo.membership import keep_memberships
 from schema.registry import load
+from sync import rescoping
 from sync.audit import Chainer
 from sync.audit import behind as audit_behind
 from sync.collector import Collector
@@ -34,6 +36,7 @@ from sync.vault import open_vault
 from sync.wake import WakeHub
 
 ADOPT_SECONDS = 2.0  # the net under the adoption after each push: a process may die between the two
+FOLLOW_SECONDS = 3.0  # how long a change of areas may wait for its records to follow
 WAKES_PER_SECOND = 300  # empty sync rounds that one process answers on a small machine; see `python -m api bench`
 JITTER_SECONDS = 10.0
 LAG_SECONDS = 5.0
@@ -60,6 +63,7 @@ async def feed(app: Starlette) -> AsyncIterator[None]:
         _running(hub.run()),
         _running(_adopt_for_ever(app)),
         _running(_watch(app)),
+        _running(_follow_areas(app)),
         _running(chainer.run()),
         _running(trimmer.run()),
         _running(access.watch(app)),
@@ -125,6 +129,19 @@ async def _adopt_for_ever(app: Starlette) -> None:
                 await adopt(connection, load())
         except (SQLAlchemyError, OSError) as error:  # the database is away; the next round tries again
             log.warning("adoption of orphans failed: %s", type(error).__name__)
+
+
+async def _follow_areas(app: Starlette) -> None:
+    """Lets records follow areas that have changed, and memberships that begin or end today."""
+    while True:
+        await asyncio.sleep(FOLLOW_SECONDS)
+        try:
+            async with app.state.database.engine.begin() as connection:
+                await keep_memberships(connection)
+            if await rescoping.waiting(app.state.database.engine):
+                await rescoping.run(app.state.database.engine, load())
+        except (SQLAlchemyError, OSError) as error:  # the database is away; the next round tries again
+            log.warning("records do not follow their areas: %s", type(error).__name__)
 
 
 @asynccontextmanager

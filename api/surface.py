@@ -8,7 +8,19 @@ from api.evidence_graphql import EvidenceQuery
 from api.grants_graphql import GrantMutation, GrantQuery
 from api.history_graphql import HistoryQuery
 from api.locate_graphql import LocateQuery
+from api.membership_graphql import MembershipMutation, MembershipQuery
 from api.numbers_graphql import NumberMutation, NumberQuery
 
-QUERIES = (AreaQuery, ConflictQuery, CoverageQuery, DeviceQuery, EvidenceQuery, GrantQuery, HistoryQuery, LocateQuery, NumberQuery)
-MUTATIONS = (ConflictMutation, DeviceMutation, GrantMutation, NumberMutation)
+QUERIES = (
+    AreaQuery,
+    ConflictQuery,
+    CoverageQuery,
+    DeviceQuery,
+    EvidenceQuery,
+    GrantQuery,
+    HistoryQuery,
+    LocateQuery,
+    MembershipQuery,
+    NumberQuery,
+)
+MUTATIONS = (ConflictMutation, DeviceMutation, GrantMutation, MembershipMutation, NumberMutation)

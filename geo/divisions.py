@@ -1,23 +1,28 @@
-"""Loads all areas of China into the database: idempotent, in one transaction, by COPY."""
+"""Loads all areas of China into the database: idempotent, in one transaction, set by set."""
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from typing import Any
 
 import shapely
+from shapely.geometry.base import BaseGeometry
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from geo import gazetteer, sources
-from geo.gazetteer import Area
+from geo import gazetteer, sources, versions
+from geo.bulk import copy, stage
+from geo.cells import cells
+from geo.gazetteer import OUR_SOURCE, Area
 from geo.history import day
 from geo.jurisdictions import JURISDICTIONS, Jurisdiction
-from geo.sources import BEGINNING, Boundary, BoundarySource, Change
+from geo.sources import Boundary, BoundarySource, Change
 from schema.areas import Level
 
 Progress = Callable[[str, int, int], None]
@@ -37,10 +42,8 @@ class Counts:
 
 
 SOURCE = "areas"
-_CODE = ("chains", "divisions", "gazetteer", "history", "jurisdictions", "sources")
-STEPS = 7
-# Vertices of a piece: 64 to 256 take the same time to load and to ask (measured, geo/README.md).
-PIECE_VERTICES = 128
+_CODE = ("cells", "chains", "divisions", "gazetteer", "history", "jurisdictions", "sources")
+STEPS = 8
 _TABLES = "area, area_succession, area_boundary, area_piece, area_shape"
 _COUNTS = text(
     "SELECT (SELECT count(*) FROM area), (SELECT count(*) FROM area_succession), (SELECT count(*) FROM area_boundary), "
@@ -53,24 +56,43 @@ def quiet(what: str, done: int, total: int) -> None:
 
 
 async def load_areas(
-    connection: AsyncConnection, progress: Progress = quiet, boundary_source: BoundarySource = sources.boundaries
+    connection: AsyncConnection,
+    progress: Progress = quiet,
+    boundary_source: BoundarySource = sources.boundaries,
+    *,
+    on: date | None = None,
 ) -> Counts:
-    """Fill the area tables from the installed data packages, unless they hold this version already.
+    """Bring the area tables to what the installed data packages say, unless they hold this version already.
 
-    Runs in the caller's transaction, holds out a second loader meanwhile, and replaces what an older version loaded;
-    what is declared of jurisdictions is added, never taken away.
+    What a newer version says differently is valid from the day `on` (today if None), and what it replaces stays as history: see
+    `geo.versions`. Memberships of jurisdictions that are declared are added, never taken away. Runs in the caller's transaction
+    and holds out a second loader meanwhile. What the records need is left to `sync.rescoping`.
     """
     version = data_version()
     await connection.execute(text("SELECT pg_advisory_xact_lock(hashtext('zhijian areas'))"))
     known = await connection.scalar(text("SELECT version FROM area_source WHERE name = :name"), {"name": SOURCE})
     if known == version:
         return await _counts(connection, loaded=False)
-    await _load(connection, progress, boundary_source)
-    await connection.execute(
-        text("INSERT INTO area_source (name, version) VALUES (:name, :version) ON CONFLICT (name) DO UPDATE SET version = :version"),
-        {"name": SOURCE, "version": version},
-    )
+    await _load(connection, progress, boundary_source, on or await today(connection))
+    await note_source(connection, SOURCE, version)
     return await _counts(connection, loaded=True)
+
+
+async def today(connection: AsyncConnection) -> date:
+    """The database's day."""
+    found: date = await connection.scalar(text("SELECT current_date"))
+    return found
+
+
+async def note_source(connection: AsyncConnection, name: str, version: str) -> None:
+    """Which version of a source the tables hold now."""
+    await connection.execute(
+        text(
+            "INSERT INTO area_source (name, version) VALUES (:name, :version)"
+            " ON CONFLICT (name) DO UPDATE SET version = :version, loaded_at = current_date"
+        ),
+        {"name": name, "version": version},
+    )
 
 
 def data_version() -> str:
@@ -80,7 +102,7 @@ def data_version() -> str:
     return f"{sources.data_version()} zhijian=={hashlib.sha256(code).hexdigest()[:12]}"
 
 
-async def _load(connection: AsyncConnection, progress: Progress, boundary_source: BoundarySource) -> None:
+async def _load(connection: AsyncConnection, progress: Progress, boundary_source: BoundarySource, on: date) -> None:
     progress("read the division tree and the code history", 0, STEPS)
     tree, changes = sources.divisions(), sources.changes()
     progress("read the boundaries", 1, STEPS)
@@ -90,28 +112,27 @@ async def _load(connection: AsyncConnection, progress: Progress, boundary_source
     progress("read the places", 2, STEPS)
     places = sources.places()
     progress("put the areas together", 3, STEPS)
-    rows = gazetteer.areas(tree, changes, boundaries, places)
-    await connection.execute(text(f"TRUNCATE {_TABLES}"))
-    await _copy_areas(connection, rows, changes)
+    await connection.execute(text(_ADD_MEMBER), [member for zone in JURISDICTIONS for member in _members(zone)])
+    rows = gazetteer.areas(tree, changes, boundaries, places, await versions.memberships(connection, on))
+    derived = asyncio.create_task(asyncio.to_thread(derive, rows, boundaries))
+    await versions.take_over(connection, [_area(row) for row in rows], on)
+    await _replace_history(connection, changes)
     progress("cut the boundaries into pieces", 4, STEPS)
-    await _copy_boundaries(connection, rows, boundaries)
-    progress("simplify the map", 5, STEPS)
-    await _copy(connection, "area_shape", "layer, step, code, geom", await shapes)
-    progress("gather statistics", 6, STEPS)
+    await _take_over_boundaries(connection, boundaries, on)
+    progress("derive the townships", 5, STEPS)
+    await replace_cells(connection, await derived)
+    progress("simplify the map", 6, STEPS)
+    await connection.execute(text("DELETE FROM area_shape WHERE layer <> 'township'"))
+    await copy(connection, "area_shape", "layer, step, code, geom", await shapes)
+    progress("gather statistics", 7, STEPS)
     await connection.execute(text(f"ANALYZE {_TABLES}"))
     progress("areas are loaded", STEPS, STEPS)
 
 
-async def _copy_areas(connection: AsyncConnection, rows: Iterable[Area], changes: Iterable[Change]) -> None:
-    await _copy(connection, "area", _AREA_COLUMNS, [_area(row) for row in rows])
+async def _replace_history(connection: AsyncConnection, changes: Iterable[Change]) -> None:
     past = [(one.old_code, one.new_code, day(one.year), one.kind, one.old_name, one.new_name, one.source) for one in changes]
-    await _copy(connection, "area_succession", 'old_code, new_code, "on", kind, old_name, new_name, source', past)
-    await connection.execute(text(_ADD_MEMBER), [member for zone in JURISDICTIONS for member in _members(zone)])
-
-
-_AREA_COLUMNS = (
-    "code, name, full_name, level, tree, parent_code, valid_from, valid_to, chain, other_codes, layers, source, point, point_source, bounds"
-)
+    await connection.execute(text("DELETE FROM area_succession"))
+    await copy(connection, "area_succession", 'old_code, new_code, "on", kind, old_name, new_name, source', past)
 
 
 def _area(row: Area) -> tuple[Any, ...]:
@@ -130,48 +151,55 @@ def _members(zone: Jurisdiction) -> list[dict[str, Any]]:
     return [{"jurisdiction": zone.code, "area": area, "since": zone.valid_from, "note": note} for area, note in zone.members.items()]
 
 
-async def _copy_boundaries(connection: AsyncConnection, rows: Iterable[Area], boundaries: Sequence[Boundary]) -> None:
-    spans = {row.code: (row.valid_from, row.valid_to) for row in rows}
+async def _take_over_boundaries(connection: AsyncConnection, boundaries: Sequence[Boundary], on: date) -> None:
     finest = {boundary.code: boundary for boundary in boundaries}  # a code on two layers has one boundary, the finer layer's
     origin = (sources.BOUNDARY_SOURCE, sources.BOUNDARY_VINTAGE)
-    records = [
-        (code, *spans.get(code, (BEGINNING, None)), *origin, found.provenance, shapely.to_wkb(found.geometry))
-        for code, found in finest.items()
-    ]
-    await _copy(connection, "area_boundary", "code, valid_from, valid_to, source, vintage, provenance, geom", records)
+    records = [(code, *origin, found.provenance, shapely.to_wkb(found.geometry)) for code, found in finest.items()]
     leaves = [boundary.code for boundary in boundaries if boundary.layer == Level.COUNTY]
-    await connection.execute(
-        text(
-            "INSERT INTO area_piece (code, valid_from, valid_to, geom) "
-            "SELECT code, valid_from, valid_to, ST_Subdivide(geom, :vertices) FROM area_boundary WHERE code = ANY(:leaves)"
-        ),
-        {"leaves": leaves, "vertices": PIECE_VERTICES},
-    )
+    await versions.take_over_boundaries(connection, records, leaves, on)
+
+
+def derive(rows: Sequence[Area], boundaries: Iterable[Boundary]) -> list[tuple[str, BaseGeometry]]:
+    """The outlines of townships with a point: `geo.cells`."""
+    outlines = {boundary.code: boundary.geometry for boundary in boundaries if boundary.layer == Level.COUNTY}
+    townships = Counter(row.parent or "" for row in rows if row.level == Level.TOWNSHIP and not row.valid_to)
+    return cells(outlines, gazetteer.pins(rows), townships)
+
+
+async def replace_cells(connection: AsyncConnection, derived: Sequence[tuple[str, BaseGeometry]], counties: Sequence[str] = ()) -> None:
+    """Put derived outlines in the place of those of `counties`, or of all; townships with a surveyed outline keep theirs.
+
+    They have no history: they follow from the points and outlines of today.
+    """
+    chosen = {"all": not counties, "counties": list(counties)}
+    for statement in _DROP_CELLS:
+        await connection.execute(text(statement), chosen)
+    rows = [(code, OUR_SOURCE, "voronoi", "derived", shapely.to_wkb(outline)) for code, outline in derived]
+    await stage(connection, "area_boundary", versions.BOUNDARY_COLUMNS, rows)
+    for statement in _ADD_CELLS:
+        await connection.execute(text(statement))
+    await versions.mark_derived(connection)
+
+
+_OF_TOWNSHIPS = "USING area a WHERE a.code = t.code AND a.level = 'township' AND (:all OR a.parent_code = ANY(CAST(:counties AS text[])))"
+_DROP_CELLS = (
+    f"DELETE FROM area_boundary t {_OF_TOWNSHIPS} AND t.provenance = 'derived'",
+    f"DELETE FROM area_piece t {_OF_TOWNSHIPS} AND t.layer = 'derived'",
+    f"DELETE FROM area_shape t {_OF_TOWNSHIPS} AND t.layer = 'township'",
+)
+_ADD_CELLS = (
+    "DELETE FROM staged_area_boundary s USING area_boundary b WHERE b.code = s.code AND b.valid_to IS NULL",
+    f"INSERT INTO area_boundary (valid_from, {versions.BOUNDARY_COLUMNS})"
+    " SELECT a.valid_from, s.code, s.source, s.vintage, s.provenance, s.geom FROM staged_area_boundary s JOIN area a USING (code)",
+    "INSERT INTO area_piece (code, valid_from, layer, geom)"
+    " SELECT s.code, a.valid_from, 'derived', (ST_Dump(s.geom)).geom FROM staged_area_boundary s JOIN area a USING (code)",
+    "INSERT INTO area_shape (layer, step, code, geom) SELECT 'township', 22, t.code, ST_Transform(t.geom, 3857) FROM area_boundary t"
+    " JOIN area a USING (code) WHERE a.level = 'township' AND t.valid_to IS NULL ON CONFLICT DO NOTHING",
+)
 
 
 def _shape_records(boundaries: Iterable[Boundary]) -> list[tuple[Any, ...]]:
     return [(layer, step, code, shapely.to_wkb(geometry)) for layer, step, code, geometry in gazetteer.shapes(boundaries)]
-
-
-_GEOMETRY = {
-    "area": ("point", "ST_GeomFromWKB(point, 4326)"),
-    "area_boundary": ("geom", "ST_Multi(ST_GeomFromWKB(geom, 4326))"),
-    "area_shape": ("geom", "ST_Multi(ST_GeomFromWKB(geom, 3857))"),
-}
-
-
-async def _copy(connection: AsyncConnection, table: str, columns: str, rows: Sequence[tuple[Any, ...]]) -> None:
-    """COPY by way of a temporary table that holds the geometry as plain WKB."""
-    names = [name.strip() for name in columns.split(",")]
-    geometry, made = _GEOMETRY.get(table, ("", ""))
-    listed = ", ".join(f"NULL::bytea AS {name}" if name == geometry else name for name in names)
-    await connection.execute(text(f"CREATE TEMPORARY TABLE loading ON COMMIT DROP AS SELECT {listed} FROM {table} LIMIT 0"))
-    driver = (await connection.get_raw_connection()).driver_connection
-    assert driver is not None
-    await driver.copy_records_to_table("loading", records=rows, columns=[name.strip('"') for name in names])
-    values = ", ".join(made if name == geometry else name for name in names)
-    await connection.execute(text(f"INSERT INTO {table} ({columns}) SELECT {values} FROM loading"))
-    await connection.execute(text("DROP TABLE loading"))
 
 
 async def _counts(connection: AsyncConnection, *, loaded: bool) -> Counts:

@@ -6,7 +6,7 @@ Where the sources disagree, what is done about it stands here as data: RENAMED, 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 
@@ -14,6 +14,7 @@ import numpy
 import numpy.typing
 import shapely
 
+from geo.cells import Pin
 from geo.chains import chains
 from geo.history import founded, retired
 from geo.jurisdictions import JURISDICTIONS, Jurisdiction
@@ -68,12 +69,21 @@ class Area:
     bounds: tuple[float, float, float, float] | None = None
 
 
-def areas(divisions: Iterable[Division], changes: Iterable[Change], boundaries: Iterable[Boundary], places: Iterable[Place]) -> list[Area]:
-    """Every area of both trees, current and retired, complete with chain, layers, spot and bounds."""
+def areas(
+    divisions: Iterable[Division],
+    changes: Iterable[Change],
+    boundaries: Iterable[Boundary],
+    places: Iterable[Place],
+    members: Mapping[str, Sequence[str]] | None = None,
+) -> list[Area]:
+    """Every area of both trees, current and retired, complete with chain, layers, spot and bounds.
+
+    `members` names the jurisdictions of an area; those that are declared, if None.
+    """
     changes, boundaries = list(changes), list(boundaries)
     rows = _rows([*divisions, *_listed(boundaries)], changes)
     parents = {code: row.parent for code, row in rows.items()}
-    lines = chains(parents, memberships())
+    lines = chains(parents, memberships() if members is None else members)
     layers = _layers(rows.values(), boundaries)
     spots = _spots(rows, boundaries, places)
     boxes = {boundary.code: boundary.geometry.bounds for boundary in boundaries}
@@ -161,6 +171,15 @@ def _layers(rows: Collection[Area], boundaries: Iterable[Boundary]) -> dict[str,
 def _full_name(row: Area, rows: Mapping[str, Area], chain: tuple[str, ...]) -> str:
     names = [rows[code].name for code in reversed(chain) if rows[code].tree == Tree.DIVISION]
     return "".join(names) if names and row.tree == Tree.DIVISION else row.name
+
+
+def pins(rows: Iterable[Area]) -> list[Pin]:
+    """The townships that have a point."""
+    return [
+        Pin(row.code, row.parent or "", row.spot.lon, row.spot.lat)
+        for row in rows
+        if row.level == Level.TOWNSHIP and row.spot and not row.valid_to
+    ]
 
 
 def _spots(rows: Mapping[str, Area], boundaries: list[Boundary], places: Iterable[Place]) -> dict[str, Spot]:

@@ -9,13 +9,14 @@ from geo.gazetteer import STEPS
 from schema.areas import Level
 from schema.problems import Problem, Refused
 
+VERSION_SQL = text("SELECT md5(string_agg(name || version, ' ' ORDER BY name)) FROM area_source WHERE name <> 'members'")
 DEEPEST = max(STEPS)
 # From which zoom a layer is in the tile: before it, its areas are smaller than a few pixels.
-FIRST_ZOOM = {Level.PROVINCE: 0, Level.CITY: 2, Level.COUNTY: 3}
+FIRST_ZOOM = {Level.PROVINCE: 0, Level.CITY: 2, Level.COUNTY: 3, Level.TOWNSHIP: 9}
 
 _LAYER = """
 SELECT ST_AsMVT(t, :layer, 4096, 'geom') FROM (
-  SELECT s.code, a.name, ST_AsMVTGeom(s.geom, ST_TileEnvelope(:z, :x, :y), 4096, 64, true) AS geom
+  SELECT s.code, a.name, NULLIF(a.derived, false) AS derived, ST_AsMVTGeom(s.geom, ST_TileEnvelope(:z, :x, :y), 4096, 64, true) AS geom
     FROM area_shape s JOIN area a USING (code)
    WHERE s.layer = :layer AND s.step = :step AND s.geom && ST_TileEnvelope(:z, :x, :y, margin => 64.0 / 4096)
 ) t WHERE t.geom IS NOT NULL"""
@@ -23,8 +24,9 @@ AREA_LAYER_SQL = text(_LAYER)
 
 
 async def area_tile(connection: AsyncConnection, z: int, x: int, y: int) -> bytes:
-    """The Mapbox vector tile of province, city and county boundaries, one layer each; features have `code` and `name`.
+    """The Mapbox vector tile of province, city, county and (from zoom 9) township boundaries, one layer each.
 
+    Features have `code` and `name`, and `derived` (true) where the outline is not surveyed.
     b"" where nothing is. Raises Refused TILE_UNKNOWN for a tile that does not exist.
     """
     check_tile(z, x, y)
@@ -34,14 +36,14 @@ async def area_tile(connection: AsyncConnection, z: int, x: int, y: int) -> byte
 
 async def area_layer(connection: AsyncConnection, layer: Level, z: int, x: int, y: int) -> bytes:
     """One layer of `area_tile`: tiles are concatenations of layers."""
-    parameters = {"layer": layer.value, "step": step(z), "z": z, "x": x, "y": y}
+    parameters = {"layer": layer.value, "step": DEEPEST if layer is Level.TOWNSHIP else step(z), "z": z, "x": x, "y": y}
     found: bytes | None = await connection.scalar(AREA_LAYER_SQL, parameters)
     return found or b""
 
 
 async def areas_version(connection: AsyncConnection) -> str:
     """Changes when the boundaries do: the tiles' ETag."""
-    found: str | None = await connection.scalar(text("SELECT md5(version) FROM area_source WHERE name = 'areas'"))
+    found: str | None = await connection.scalar(VERSION_SQL)
     return found or "none"
 
 

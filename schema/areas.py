@@ -9,8 +9,8 @@ from __future__ import annotations
 from enum import StrEnum
 
 from geoalchemy2 import Geometry
-from sqlalchemy import BigInteger, Column, Date, Double, Identity, Index, Integer, Table, Text, text
-from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy import TIMESTAMP, BigInteger, Boolean, Column, Date, Double, Identity, Index, Integer, Table, Text, text
+from sqlalchemy.dialects.postgresql import ARRAY, UUID
 
 from schema.metadata import metadata
 
@@ -56,9 +56,31 @@ area = Table(
     Column("point", _geometry("POINT")),
     Column("point_source", Text),
     Column("bounds", ARRAY(Double), comment="west, south, east, north in degrees; null without a boundary."),
+    Column("derived", Boolean, nullable=False, server_default=text("false"), comment="Its outline is derived, not surveyed."),
     Index("ix_area_chain", "chain", postgresql_using="gin"),
     Index("ix_area_parent_code", "parent_code"),
     Index("ix_area_other_codes", "other_codes", postgresql_using="gin"),
+)
+
+area_version = Table(
+    "area_version",
+    metadata,
+    Column("code", Text, primary_key=True),
+    Column("valid_from", Date, primary_key=True),
+    Column("valid_to", Date, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("full_name", Text, nullable=False),
+    Column("level", Text, nullable=False),
+    Column("tree", Text, nullable=False),
+    Column("parent_code", Text),
+    Column("chain", ARRAY(Text), nullable=False),
+    Column("other_codes", ARRAY(Text), nullable=False),
+    Column("layers", ARRAY(Text), nullable=False),
+    Column("source", Text, nullable=False),
+    Column("point", _geometry("POINT")),
+    Column("bounds", ARRAY(Double)),
+    Index("ix_area_version_chain", "chain", postgresql_using="gin"),
+    comment="What `area` said of a code before it changed; never rewritten.",
 )
 
 area_succession = Table(
@@ -96,10 +118,13 @@ area_piece = Table(
     Column("code", Text, nullable=False),
     Column("valid_from", Date, nullable=False),
     Column("valid_to", Date),
+    Column("layer", Text, nullable=False, server_default="county", comment="county; township; derived: a township's, not surveyed"),
     Column("geom", _geometry("POLYGON"), nullable=False),
-    Index("ix_area_piece_geom", "geom", postgresql_using="gist"),
+    # Two, so that checking a position never has to step over the derived ones.
+    Index("ix_area_piece_geom", "geom", postgresql_using="gist", postgresql_where=text("layer <> 'derived'")),
+    Index("ix_area_piece_derived", "geom", postgresql_using="gist", postgresql_where=text("layer = 'derived'")),
     Index("ix_area_piece_code", "code"),
-    comment="The finest boundaries, cut small, for point-in-polygon.",
+    comment="Boundaries cut small, for point-in-polygon.",
 )
 
 area_shape = Table(
@@ -129,4 +154,18 @@ area_source = Table(
     Column("version", Text, nullable=False),
     Column("loaded_at", Date, nullable=False, server_default=text("current_date")),
     comment="What the area tables were loaded from; equal versions mean that there is nothing to do.",
+)
+
+area_job = Table(
+    "area_job",
+    metadata,
+    Column("id", BigInteger, Identity(), primary_key=True),
+    Column("kind", Text, nullable=False, comment="scopes: records of these areas take theirs anew; places: all positions are checked anew"),
+    Column("codes", ARRAY(Text), nullable=False, server_default=text("'{}'"), comment="scopes: what is left to do"),
+    Column("record", Text, comment="places: the record that is being worked through"),
+    Column("after", UUID(as_uuid=False), comment="places: the last row done"),
+    Column("done", BigInteger, nullable=False, server_default=text("0"), comment="Rows changed so far"),
+    Column("started", Boolean, nullable=False, server_default=text("false")),
+    Column("settled_at", TIMESTAMP(timezone=True), comment="A second look, once no transaction that began before this is left"),
+    comment="What a change of areas still has to do to records; empty when all is done.",
 )

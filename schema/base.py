@@ -16,7 +16,7 @@ from schema.actor import Role
 from schema.kinds import Kind, Policy, Verb
 from schema.problems import Problem
 
-__all__ = ["SYSTEM_COLUMNS", "Choice", "Column", "Document", "Kind", "Moves", "Policy", "Record", "Rule", "Scope", "Verb"]
+__all__ = ["PLACED", "SYSTEM_COLUMNS", "Choice", "Column", "Document", "Kind", "Moves", "Policy", "Record", "Rule", "Scope", "Verb"]
 
 Document = dict[str, Any]
 """One record's values by column name, in JSON form (see `schema.values`)."""
@@ -97,6 +97,32 @@ ISSUED_AT = Column(
 )
 
 
+PLACE_CHECK = Choice(
+    "PlaceCheck",
+    (
+        ("OK", "在申报的县（市、区）内"),
+        ("OUTSIDE", "不在申报的县（市、区）内"),
+        ("NEAR_BORDER", "距界线在定位精度以内，不能确定"),
+        ("OTHER_DATUM", "按另一坐标系才在申报的县（市、区）内"),
+        ("UNCHECKED", "没有可核对的界线"),
+    ),
+)
+PLACE_DATUM = Choice("PlaceDatum", (("WGS84", "WGS 84"), ("GCJ02", "GCJ-02"), ("BD09", "BD-09")))
+_PLACE_COLUMNS = (
+    ("place_check", Kind.ENUM, "位置核对", "Whether the position fits the declared area; null without a position.", PLACE_CHECK),
+    (
+        "place_area_code",
+        Kind.AREA,
+        "位置所在区划",
+        "The lowest area with an outline of its own, not a derived one, around the position.",
+        None,
+    ),
+    ("place_datum", Kind.ENUM, "疑似坐标系", "OTHER_DATUM: the datum that the position would fit under.", PLACE_DATUM),
+)
+PLACED = frozenset(name for name, *_ in _PLACE_COLUMNS)
+"""Columns that follow from a position and its declared area; the server's, and nobody's edit."""
+
+
 @dataclass(frozen=True, eq=False)
 class Record:
     """A register of the field (台账/个案): everything that is derived starts here."""
@@ -121,7 +147,16 @@ class Record:
         """id, the declared columns (each POSITION followed by its WGS 84 point), then the system's."""
         declared = [derived for column in self.columns for derived in _with_point(column)]
         issued = (ISSUED_AT,) if self.issued_when else ()
-        return (Column("id", Kind.ID, "编号", required=True, merge=Policy.FROZEN), *declared, *issued, *SYSTEM_COLUMNS)
+        return (Column("id", Kind.ID, "编号", required=True, merge=Policy.FROZEN), *declared, *self._placed, *issued, *SYSTEM_COLUMNS)
+
+    @cached_property
+    def _placed(self) -> tuple[Column, ...]:
+        """What geometry says of the record's place, for those who may see the position."""
+        readers = next((column.readers for column in self.columns if column.name == self.place), None)
+        return tuple(
+            Column(name, kind, label, doc, choice=choice, merge=Policy.SERVER, readers=readers)
+            for name, kind, label, doc, choice in (_PLACE_COLUMNS if self.place else ())
+        )
 
     @cached_property
     def by_name(self) -> Mapping[str, Column]:

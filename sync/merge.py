@@ -16,7 +16,7 @@ from types import MappingProxyType
 from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
 from schema.actor import Role
-from schema.base import Column, Document, Kind, Policy, Record, Verb
+from schema.base import PLACED, Column, Document, Kind, Policy, Record, Verb
 from sync.stamp import LARGEST
 
 UNKNOWN: Final = object()  # the base says nothing about this field; null would be a value
@@ -171,7 +171,7 @@ def plan_for(record: Record, role: Role) -> MergePlan:
 
 
 def _make_plan(record: Record, role: Role) -> MergePlan:
-    columns = [column for column in record.all_columns if column.name not in _SYSTEM and column.kind is not Kind.POINT]
+    columns = [column for column in record.all_columns if column.name not in _SYSTEM | PLACED and column.kind is not Kind.POINT]
     guarded = {column.name: code for column in columns if (code := _guard(column, role))}
     routes = {column.name: _routes(column, role) for column in columns if column.merge is Policy.MOVES}
     counters = tuple(column.name for column in columns if column.merge is Policy.COUNTER and column.name not in guarded)

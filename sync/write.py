@@ -20,6 +20,7 @@ from sync.merge import Edit, contested, field_writes, lost_in_restore, merge, pl
 from sync.moment import Moment
 from sync.normalise import normalise
 from sync.numbers import claim
+from sync.placing import place
 from sync.rows import BUSY, OUTSIDE, TWICE, UNSEEN, Row, Sent, change_row, orphan_row, prepare, revision_of, shadow_row
 from sync.scoping import Sources, cascade, mention, sources
 from sync.shadow import rebased, undone
@@ -94,6 +95,7 @@ async def _round(
     proofs = await evidence.promise(connection, actor, registry, record, rows)
     for row in rows:
         _settle(actor, record, row, found, proofs, moment, floor)
+    await place(connection, record, rows)
     await claim(connection, actor, record, rows, moment)
     written = [row for row in rows if row.changed]
     stored = await _store(connection, record, written, careful=careful)

@@ -25,14 +25,14 @@ from strawberry.scalars import JSON
 
 from api.settings import Settings, engine_url
 from schema import registry
-from schema.base import Column, Kind
+from schema.base import PLACED, Column, Kind
 from schema.tables import TABLES
 
 INSERTED = "plain_enterprise"
 DDL = f"CREATE TABLE IF NOT EXISTS {INSERTED} (LIKE enterprise, PRIMARY KEY (id))"
 
 RECORD = registry.load()["enterprise"]
-SERVER_OWNED = frozenset({"location_wgs84", "revision", "stamp", "deleted", "created_at", "updated_at"})
+SERVER_OWNED = frozenset({"location_wgs84", "revision", "stamp", "deleted", "created_at", "updated_at"}) | PLACED
 _TYPES: dict[Kind, Any] = {
     Kind.ID: strawberry.ID,
     Kind.INTEGER: int,

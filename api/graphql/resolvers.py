@@ -18,7 +18,7 @@ from api.graphql.select import Reader, order_keys
 from api.graphql.types import CheckpointInput, RecordTypes, list_of
 from geo.scope import relevant
 from schema.actor import Actor, Role
-from schema.base import Document, Record, Verb
+from schema.base import PLACED, Document, Record, Verb
 from schema.problems import Problem, Refused
 from schema.registry import Registry
 from schema.values import canonical
@@ -34,7 +34,7 @@ MOST_PUSHED = 2000
 MOST_LISTED = 1000
 _TRIES = 3
 _AGAIN = ("40001", "40P01")  # serialization failure, deadlock: nothing was written, so try again
-_OWNED = frozenset({"id", "revision", "created_at", "updated_at"})  # a pull brings the server's values; they make no difference here
+_OWNED = frozenset({"id", "revision", "created_at", "updated_at"}) | PLACED  # a pull brings the server's values: no difference here
 
 Info = strawberry.Info[RequestContext, None]
 

@@ -96,6 +96,7 @@ def sortable(column: Column) -> bool:
 class AreaName:
     code: strawberry.ID
     name: str
+    derived: bool = strawberry.field(default=False, description="Whether its outline is derived from points and not surveyed.")
 
 
 @strawberry.type(description="Where a pull goes on; opaque and signed.")

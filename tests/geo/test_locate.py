@@ -27,7 +27,7 @@ def by_shapely(point: shapely.Point) -> str | None:
 
 async def county(connection: AsyncConnection, lon: float, lat: float) -> str | None:
     chain = await locate(connection, lon, lat)
-    return chain[-1].code if chain and chain[0].code == "220000" else None
+    return next((area.code for area in chain if area.level == Level.COUNTY), None) if chain and chain[0].code == "220000" else None
 
 
 async def test_a_point_is_where_shapely_says(areas: AsyncConnection) -> None:
@@ -45,7 +45,7 @@ async def test_a_point_on_a_border_is_in_the_smallest_code(areas: AsyncConnectio
     for lon, lat in corners:
         holders = [code for code, outline in jilin().items() if outline.intersects(shapely.Point(lon, lat))]
         shared += len(holders) > 1
-        found = await locate(areas, lon, lat)
+        found = [area for area in await locate(areas, lon, lat) if area.level == Level.COUNTY]
         # A county of another province with a smaller code (15..., 21...) may hold the point too.
         assert found[-1].code == min(holders) or (found[-1].code < min(holders) and not found[-1].code.startswith("22"))
     assert shared > 80
@@ -62,7 +62,7 @@ async def test_a_code_is_answered_as_it_was_on_the_day(areas: AsyncConnection) -
     assert [area.code for area in await locate(areas, 124.82, 43.50, on=date(2019, 6, 1))] == ["220000", "220300", "220381"]
     assert [area.code for area in await locate(areas, 124.82, 43.50, on=date(2021, 6, 1))] == ["220000", "220100", "220184"]
     assert [area.code for area in await locate(areas, 106.57, 29.60, on=date(2024, 6, 1))] == ["500000", "500105"]
-    assert [area.code for area in await locate(areas, 106.57, 29.60)] == ["500000", "500157"]
+    assert [area.code for area in await locate(areas, 106.57, 29.60)][:2] == ["500000", "500157"]
 
 
 async def test_outside_china_there_is_no_area(areas: AsyncConnection) -> None:

@@ -74,7 +74,8 @@ async def documents(world: World, actor: Actor) -> dict[str, dict[str, Document]
 async def _documents(world: World, actor: Actor) -> dict[str, dict[str, Document]]:
     """Every row that the actor may read, by record and id, as GraphQL has it: an independent reading of tables and declarations."""
     areas = {
-        row["code"]: {"code": row["code"], "name": row["name"], "__typename": "AreaName"} for row in await world.rows("SELECT * FROM area")
+        row["code"]: {"code": row["code"], "name": row["name"], "derived": row["derived"], "__typename": "AreaName"}
+        for row in await world.rows("SELECT * FROM area")
     }
     found: dict[str, dict[str, Document]] = {}
     for name, record in RECORDS.items():
