@@ -32,6 +32,7 @@ VERBS = {
     "fuzz": Verb("api.fuzz:main", "sync under random faults with real terminals"),
     "migrate": Verb("api.migrate:main", "bring the database to the newest migration, or write the next one"),
     "areas": Verb("api.areas:main", "load the administrative areas, or import outlines of your own"),
+    "indicators": Verb("api.indicators:main", "list the indicators, or count all their values anew"),
     "backup": Verb("api.backup:backup_main", "write database, keys and files into one file, and check it"),
     "restore": Verb("api.backup:restore_main", "put the state of a backup in the place of the database"),
     "handover": Verb("api.handover:main", "switch to a standby as planned, without a new epoch"),
@@ -57,7 +58,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def usage() -> str:
-    lines = [f"  {name:<9}{verb.summary}" for name, verb in VERBS.items()]
+    lines = [f"  {name:<11}{verb.summary}" for name, verb in VERBS.items()]
     return "\n".join(["usage: python -m api VERB [options]; VERB --help says more", "", *lines])
 
 

@@ -1,4 +1,5 @@
-"""What runs as long as the app does: the stamper, the wake hub, the adoption of orphans, the chain of the audit, the files."""
+"""What runs as long as the app does: the stamper, the wake hub, the adoption of orphans, the chain of the audit, the
+indicators, the files."""
 
 from __future__ import annotations
 
@@ -19,7 +20,7 @@ from obstore.exceptions import BaseError
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.applications import Starlette
 
-from api import access
+from api import access, indicators
 from api.metrics import Metrics
 from api.read_pool import ReadPool
 from geo.membership import keep_memberships
@@ -67,6 +68,7 @@ async def feed(app: Starlette) -> AsyncIterator[None]:
         _running(chainer.run()),
         _running(trimmer.run()),
         _running(access.watch(app)),
+        _running(indicators.keep(app)),
     ):
         yield
 

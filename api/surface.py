@@ -2,7 +2,7 @@
 
 from api.areas_graphql import AreaQuery
 from api.conflicts_graphql import ConflictMutation, ConflictQuery
-from api.coverage_graphql import CoverageQuery
+from api.coverage_graphql import CoverageMutation, CoverageQuery
 from api.devices_graphql import DeviceMutation, DeviceQuery
 from api.evidence_graphql import EvidenceQuery
 from api.grants_graphql import GrantMutation, GrantQuery
@@ -23,4 +23,4 @@ QUERIES = (
     MembershipQuery,
     NumberQuery,
 )
-MUTATIONS = (ConflictMutation, DeviceMutation, GrantMutation, MembershipMutation, NumberMutation)
+MUTATIONS = (ConflictMutation, CoverageMutation, DeviceMutation, GrantMutation, MembershipMutation, NumberMutation)

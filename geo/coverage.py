@@ -1,80 +1,352 @@
-"""Coverage: of what should be protected in an area, how much is. The first indicator: townships with an active coordinator."""
+"""Indicators asked: of what should be protected in an area, how much is; on which day, with what target, and which records these are."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date
+from enum import StrEnum
+from typing import Any
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from geo.areas import ON, inside, valid
+from geo.areas import inside, valid
+from geo.disclosure import month_end, published
+from geo.facts import fact_name, facts
+from geo.indicators import Engine, engine, read_state
 from geo.scope import READABLE
-from schema.actor import Actor
-from schema.areas import ROOT, Level
+from geo.targets import Target, effective, targets_of
+from schema.actor import Actor, Role
+from schema.areas import ROOT, Level, Tree
 from schema.base import Record, Verb
+from schema.indicators import Areas, Indicator, Measure, Period, Side
 from schema.problems import Problem, Refused
 
-COORDINATOR_TOWNSHIPS = "COORDINATOR-TOWNSHIPS"
-"""The indicator's id: share of townships with at least one active coordinator (乡镇职业卫生协管员覆盖率)."""
+PUBLISHED_TO = frozenset({Role.ADMIN, Role.SUPERVISOR, Role.CDC})
+"""Who sees the published counts of persons; nobody sees others."""
+
+
+class Part(StrEnum):
+    """Which records of an indicator: those that count, all that could, or those that are missing."""
+
+    NUMERATOR = "numerator"
+    DENOMINATOR = "denominator"
+    GAP = "gap"
+
+
+@dataclass(frozen=True)
+class Day:
+    """For which day, and for events in the period of which length up to that day."""
+
+    on: date
+    period: Period = Period.YEAR
 
 
 @dataclass(frozen=True)
 class AreaValue:
-    """An indicator's value for one area. `value` is 0 to 1; None is *no data*: there is nothing to count."""
+    """An indicator's value for one area on one day.
+
+    numerator, denominator  null: suppressed; denominator also null for an indicator that is a number
+    suppressed              too few persons to publish
+    """
 
     code: str
     name: str
     level: Level
-    numerator: int
-    denominator: int
+    on: date
+    numerator: int | None
+    denominator: int | None
+    suppressed: bool
+    target: Target | None
 
     @property
     def value(self) -> float | None:
-        return self.numerator / self.denominator if self.denominator else None
+        """0 to 1 for a share; None is *no data*: there is nothing to count, or too little to tell."""
+        return self.numerator / self.denominator if self.denominator and self.numerator is not None else None
+
+    @property
+    def gap(self) -> float | None:
+        """Target minus value."""
+        return None if self.value is None or self.target is None else self.target.value - self.value
+
+    @property
+    def met(self) -> bool | None:
+        return None if self.value is None or self.target is None else self.target.met(self.value)
 
 
-_BELOW = {Level.COUNTRY: Level.PROVINCE, Level.PROVINCE: Level.CITY, Level.CITY: Level.COUNTY}
+@dataclass(frozen=True)
+class Item:
+    """A record, or an area where areas are counted, in a list of those that make an indicator."""
+
+    record: str
+    id: str
+    label: str
+    area: str
+
+    @property
+    def cursor(self) -> str:
+        return f"{self.area}:{self.id}"
+
+
+def settled_day(made: Engine, indicator: Indicator, asked: Day) -> Day:
+    """The day for which the answer holds: of persons only the ends of whole months are published."""
+    return Day(month_end(asked.on), asked.period) if made.declared.personal(indicator) else asked
+
+
+# --- values -----------------------------------------------------------------------------------------------------------------
+
+
+async def coverage(
+    connection: AsyncConnection, actor: Actor, indicator: Indicator, area: str, level: Level, day: Day, tree: Tree | None = None
+) -> list[AreaValue]:
+    """The indicator for each area of `level` in `area` (and of `tree`, or held by it), in order of code.
+
+    Areas outside the actor's scopes are left out. Raises Refused: FORBIDDEN for a role that may not read what is counted,
+    INDICATOR_AWAITED for one whose records do not exist yet.
+    """
+    chosen = f"g.layers @> ARRAY[:level] AND {inside('g', area)} AND {valid('g', 'y.d')}{_TREES[tree]}"
+    return await _values(connection, actor, indicator, area, [day], chosen, {"level": level.value})
+
+
+async def trend(connection: AsyncConnection, actor: Actor, indicator: Indicator, area: str, days: Sequence[Day]) -> list[AreaValue]:
+    """The indicator for one area on several days of one length of period, in their order. Raises Refused as `coverage`."""
+    return await _values(connection, actor, indicator, area, days, "g.code = :area", {})
+
+
+def ranked(values: Iterable[AreaValue], *, best_first: bool = False) -> list[tuple[int, AreaValue]]:
+    """Areas with their places, equal values sharing one; the farthest from what is aimed at first. Those without data have none."""
+    known = [value for value in values if value.value is not None]
+    less_is_better = any(value.target and value.target.op == "<=" for value in known)
+    known.sort(key=lambda value: ((value.value or 0.0) * (-1 if less_is_better != best_first else 1), value.code))
+    places: list[tuple[int, AreaValue]] = []
+    for at, value in enumerate(known, 1):
+        same = places and places[-1][1].value == value.value
+        places.append((places[-1][0] if same else at, value))
+    return places
+
+
+_TREES = {
+    None: "",
+    Tree.DIVISION: " AND g.tree = 'division'",
+    Tree.JURISDICTION: (
+        " AND EXISTS (SELECT FROM area j WHERE j.tree = 'jurisdiction' AND j.level = 'jurisdiction' AND j.code = ANY(g.chain))"
+    ),
+}
 _SCOPES = "CAST(:scopes AS text[])"
 _NATIONAL = f"NOT EXISTS (SELECT FROM area p WHERE p.level = 'province' AND p.valid_to IS NULL AND p.code <> ALL({_SCOPES}))"
+_DAYS = "day(i, d) AS MATERIALIZED (SELECT * FROM unnest(CAST(:indexes AS integer[]), CAST(:days AS date[])))"
 
 
-def _query(area: str) -> str:
-    # A coordinator's scopes are its area's chain, so one of a village counts for the township.
-    # Townships are linked to every area of their chain, so both trees and all levels are counted by one grouping.
-    return f"""
-WITH active AS (
-  SELECT DISTINCT u.code FROM coordinator c CROSS JOIN unnest(c.scopes) u(code)
-   WHERE {READABLE.format(alias="c", scopes=_SCOPES)} AND NOT c.deleted AND c.status = 'ACTIVE'
-     AND (c.appointed_on IS NULL OR c.appointed_on <= {ON}) AND (c.ended_on IS NULL OR c.ended_on > {ON})
-), township AS (
-  SELECT a.code, a.chain FROM area a WHERE a.level = 'township' AND {inside("a", area)} AND {valid("a")}
-), counted AS (
-  SELECT u.code, count(*) AS denominator, count(active.code) AS numerator
-    FROM township t LEFT JOIN active ON active.code = t.code CROSS JOIN unnest(t.chain || '{ROOT}'::text) u(code)
-   GROUP BY u.code
-)
-SELECT g.code, g.name, g.level, coalesce(c.numerator, 0) AS numerator, coalesce(c.denominator, 0) AS denominator
-  FROM area g LEFT JOIN counted c USING (code)
- WHERE g.layers @> ARRAY[:level] AND {inside("g", area)} AND {valid("g")}
-   AND (g.chain && {_SCOPES} OR (g.code = '{ROOT}' AND {_NATIONAL}))
- ORDER BY g.code"""
-
-
-async def township_coverage(
-    connection: AsyncConnection, actor: Actor, coordinator: Record, area_code: str, level: Level | None = None, on: date | None = None
+async def _values(
+    connection: AsyncConnection, actor: Actor, indicator: Indicator, area: str, days: Sequence[Day], chosen: str, more: dict[str, Any]
 ) -> list[AreaValue]:
-    """Townships with at least one active coordinator, of all townships, for each area of `level` in `area_code`.
+    made = engine()
+    require_reader(made, actor, indicator)
+    settled = [settled_day(made, indicator, day) for day in days]
+    query = await _Query.of(connection, made, indicator, area, settled)
+    sql = f"""
+WITH {_DAYS}, {query.nodes()}, top AS ({query.side(indicator.numerator)}), whole AS ({query.side(indicator.denominator)})
+SELECT y.i, y.d, g.code, g.name, g.level, g.chain, coalesce(top.n, 0) AS top, coalesce(top.persons, 0)::text AS top_persons,
+       coalesce(whole.n, 0) AS whole, coalesce(whole.persons, 0)::text AS whole_persons
+  FROM day y CROSS JOIN area g LEFT JOIN top ON top.i = y.i AND top.code = g.code LEFT JOIN whole ON whole.i = y.i AND whole.code = g.code
+ WHERE {chosen} AND (g.chain && {_SCOPES} OR (g.code = '{ROOT}' AND {_NATIONAL}))
+ ORDER BY g.code, y.i"""
+    rows = (await connection.execute(text(sql), {**query.parameters, **more, "scopes": list(actor.scopes)})).all()
+    aims = await targets_of(connection, indicator.id)
+    secret = await _secret(connection) if made.declared.personal(indicator) else b""
+    return [_value(made, indicator, row, secret, effective(aims, row.chain, row.d.year)) for row in rows]
 
-    `level` is the next below if None. Areas outside the actor's scopes are left out; none are empty.
-    Raises Refused: AREA_UNKNOWN, and FORBIDDEN for a role that may not read coordinators.
+
+def _value(made: Engine, indicator: Indicator, row: Any, secret: bytes, target: Target | None) -> AreaValue:
+    top = _shown(made, indicator.numerator, row.top, row.top_persons, secret)
+    whole = _shown(made, indicator.denominator, row.whole, row.whole_persons, secret)
+    suppressed = top is None or whole is None
+    if indicator.denominator == "":
+        whole = None
+    elif suppressed and whole is None:
+        top = None
+    elif top is not None and whole is not None and secret:
+        top = min(top, whole)  # rounded apart, a part may seem larger than the whole
+    return AreaValue(row.code, row.name, Level(row.level), row.d, top, whole, suppressed, target)
+
+
+def _shown(made: Engine, side: Side, count: int, persons: str, secret: bytes) -> int | None:
+    measure = made.declared.measures.get(side) if isinstance(side, str) else None
+    return published(int(count), int(persons), secret) if measure and measure.personal else int(count)
+
+
+_SECRET = text("SELECT secret FROM indicator_secret")
+
+
+async def _secret(connection: AsyncConnection) -> bytes:
+    """Made with the tables; without one nothing of persons is published."""
+    found = await connection.scalar(_SECRET)
+    if not found:
+        raise RuntimeError("indicator_secret is empty: counts of persons can't be published")
+    return bytes(found)
+
+
+def require_reader(made: Engine, actor: Actor, indicator: Indicator) -> None:
+    """Raises Refused unless the role may see this indicator's values."""
+    if indicator.waits:
+        waits = "、".join(indicator.waits)
+        raise Refused(Problem("INDICATOR_AWAITED", f"指标 {indicator.id} 所需台账尚未建立：{waits}。", "indicator"))
+    for name in indicator.measures:
+        measure = made.declared.measures[name]
+        may = actor.role in PUBLISHED_TO if measure.personal else made.registry[measure.record].may(actor.role, Verb.READ)
+        if not may:
+            raise Refused(Problem("FORBIDDEN", f"您的角色无权查看指标“{indicator.label}”。", "indicator"))
+
+
+# --- counting ---------------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class _Query:
+    """The parts of the SQL that count one indicator on some days; `parameters` go with them.
+
+    `kept`: the measures that are taken from the counts of today; others are counted from facts.
     """
-    if not coordinator.may(actor.role, Verb.READ):
-        raise Refused(Problem("FORBIDDEN", "您的角色无权查看协管员覆盖情况。", "indicator"))
-    own = await connection.scalar(text("SELECT level FROM area WHERE code = :code"), {"code": area_code})
-    if own is None:
-        raise Refused(Problem("AREA_UNKNOWN", f"没有代码为 {area_code} 的区划或管辖区。", "area"))
-    shown = level or _BELOW.get(Level(own), Level.TOWNSHIP)
-    parameters = {"area": area_code, "level": shown.value, "on": on, "scopes": list(actor.scopes)}
-    rows = await connection.execute(text(_query(area_code)), parameters)
-    return [AreaValue(row.code, row.name, Level(row.level), row.numerator, row.denominator) for row in rows]
+
+    made: Engine
+    indicator: Indicator
+    area: str
+    period: Period
+    stored: bool
+    kept: bool
+    parameters: dict[str, Any]
+
+    @staticmethod
+    async def of(connection: AsyncConnection, made: Engine, indicator: Indicator, area: str, days: Sequence[Day]) -> _Query:
+        state = await read_state(connection)
+        kept = state is not None and [day.on for day in days] == [state.day] and not made.declared.personal(indicator)
+        parameters = {"area": area, "indexes": list(range(len(days))), "days": [day.on for day in days]}
+        period = days[0].period if days else Period.YEAR
+        return _Query(made, indicator, area, period, state is not None, kept, parameters)
+
+    def nodes(self) -> str:
+        """`node(i, measure, code, n, persons)`: each measure in each area of each chain."""
+        measures = [self.made.declared.measures[name] for name in self.indicator.measures]
+        ready = [self._kept(measure) for measure in measures if self.kept and measure.kept]
+        local = [self._local(measure) for measure in measures if not (self.kept and measure.kept)]
+        rolled = f"""SELECT l.i, l.measure, u.code, sum(l.n) AS n, sum(l.persons) AS persons FROM ({" UNION ALL ".join(local)}) l
+          JOIN area a ON a.code = l.area CROSS JOIN unnest(a.chain || '{ROOT}'::text) u(code) GROUP BY l.i, l.measure, u.code"""
+        return f"node AS ({' UNION ALL '.join([*ready, *([rolled] if local else [])]) or _NOTHING})"
+
+    def _kept(self, measure: Measure) -> str:
+        return f"""SELECT 0 AS i, '{measure.name}' AS measure, c.area AS code, c.n::numeric AS n, 0::numeric AS persons
+          FROM indicator_count c WHERE c.measure = '{fact_name(measure, self.period)}'"""
+
+    def _local(self, measure: Measure) -> str:
+        """What counts in each smallest area."""
+        n = "count(DISTINCT f.unit_id)" if measure.unit else "sum(f.amount)"
+        persons = "sum(hashtextextended(f.doc_id::text, 0) & 2147483647)" if measure.personal else "0"
+        return f"""SELECT y.i, '{measure.name}' AS measure, f.area, {n} AS n, {persons} AS persons
+          FROM day y JOIN {self.source(measure)} f ON f.starts <= y.d AND f.ends > y.d GROUP BY y.i, f.area"""
+
+    def source(self, measure: Measure) -> str:
+        """The facts of a measure in `area`, stored or derived."""
+        name = fact_name(measure, self.period)
+        table = "indicator_fact" if measure.kept and self.stored else f"({facts(self.made.registry, (measure,))})"
+        # A list, not a join: the planner must not begin with the facts of the whole country.
+        here = "" if self.area == ROOT else " AND s.area = ANY(ARRAY(SELECT code FROM area WHERE chain @> ARRAY[:area]))"
+        return f"(SELECT * FROM {table} s WHERE s.measure = '{name}'{here})"
+
+    def side(self, side: Side) -> str:
+        """`(i, code, n, persons)` of a measure or of areas."""
+        if isinstance(side, Areas):
+            return f"""SELECT i, v.code, count(*) AS n, 0 AS persons FROM ({self.areas(side)}) u
+              CROSS JOIN unnest(u.chain || '{ROOT}'::text) v(code) GROUP BY i, v.code"""
+        return f"SELECT i, code, n, persons FROM node WHERE measure = '{side}'"
+
+    def areas(self, side: Areas) -> str:
+        """The areas of a level that meet all bounds, on each day."""
+        joins, conditions = "", ""
+        last = max(self.parameters["days"], default=date.today())  # noqa: DTZ011 - only without days, when nothing is counted
+        for at, bound in enumerate(side.bounds):
+            joins += f" LEFT JOIN node b{at} ON b{at}.i = y.i AND b{at}.measure = '{bound.measure}' AND b{at}.code = u.code"
+            conditions += f" AND coalesce(b{at}.n, 0) {'<' if bound.fewer else '>='} {bound.number(last)}"
+        return f"""SELECT y.i, u.code, u.name, u.chain FROM day y CROSS JOIN area u{joins}
+          WHERE u.layers @> ARRAY['{side.level.value}'] AND {valid("u", "y.d")} AND {inside("u", self.area)}{conditions}"""
+
+
+_NOTHING = "SELECT NULL::integer AS i, NULL::text AS measure, NULL::text AS code, 0::numeric AS n, 0::numeric AS persons WHERE false"
+
+
+# --- records ----------------------------------------------------------------------------------------------------------------
+
+
+async def items(
+    connection: AsyncConnection, actor: Actor, indicator: Indicator, area: str, part: Part, day: Day, first: int, after: str = ""
+) -> list[Item]:
+    """The records that make a part of an indicator in an area, as many as `first`, after a cursor, by area and id.
+
+    Only records that the actor may read: never persons for those who may not read persons. What was deleted since is left out.
+    Raises Refused as `coverage`, and PART_INVALID where there is no such part.
+    """
+    made = engine()
+    require_reader(made, actor, indicator)
+    top, whole = indicator.sides
+    shown = top if part is Part.NUMERATOR else whole
+    if shown == "" or (part is Part.GAP and _listed(made, top) != _listed(made, whole)):
+        raise Refused(Problem("PART_INVALID", f"指标 {indicator.id} 没有这一部分的名单。", "part"))
+    query = await _Query.of(connection, made, indicator, area, [settled_day(made, indicator, day)])
+    query.kept = query.kept and isinstance(shown, Areas)
+    area_after, _, id_after = after.partition(":")
+    query.parameters |= {"first": first, "area_after": area_after, "id_after": id_after, "scopes": list(actor.scopes)}
+    sql = _areas_listed(query, shown, top, part) if isinstance(shown, Areas) else _records_listed(query, actor, shown, top, part)
+    rows = await connection.execute(text(sql), query.parameters)
+    return [Item(_listed(made, shown), row.id, row.label or "", row.area) for row in rows]
+
+
+def _listed(made: Engine, side: Side) -> str:
+    """The record of which a side lists documents."""
+    if isinstance(side, Areas):
+        return f"area/{side.level.value}" if side else ""
+    measure = made.declared.measures.get(side)
+    if measure is None:
+        return ""
+    return made.registry[measure.record].by_name[measure.unit].ref if measure.unit else measure.record
+
+
+def _areas_listed(query: _Query, shown: Areas, top: Side, part: Part) -> str:
+    missing = f" AND u.code NOT IN (SELECT code FROM ({query.areas(top)}) n)" if part is Part.GAP and isinstance(top, Areas) else ""
+    return f"""
+WITH {_DAYS}, {query.nodes()}
+SELECT u.code AS id, u.name AS label, u.code AS area FROM ({query.areas(shown)}) u
+ WHERE u.chain && {_SCOPES} AND u.code > :area_after{missing} AND CAST(:id_after AS text) IS NOT NULL
+ ORDER BY u.code LIMIT :first"""
+
+
+def _records_listed(query: _Query, actor: Actor, shown: str, top: Side, part: Part) -> str:
+    made = query.made
+    measure = made.declared.measures[shown]
+    record = made.registry[_listed(made, shown)]
+    if not record.may(actor.role, Verb.READ):
+        raise Refused(Problem("FORBIDDEN", f"您的角色无权查看{record.label}。", "part"))
+    label, joins = _label(made, record)
+    missing = ""
+    if part is Part.GAP and isinstance(top, str):
+        met = made.declared.measures[top]
+        own = "unit_id" if met.unit else "doc_id"
+        missing = f" AND NOT EXISTS (SELECT FROM {query.source(met)} n WHERE n.{own} = f.id AND n.starts <= y.d AND n.ends > y.d)"
+    own = "unit_id" if measure.unit else "doc_id"
+    return f"""
+WITH {_DAYS}
+SELECT r.id::text, {label} AS label, f.area FROM day y
+  JOIN LATERAL (SELECT {"DISTINCT " if measure.unit else ""}s.area, s.{own} AS id FROM {query.source(measure)} s
+    WHERE s.starts <= y.d AND s.ends > y.d) f ON true
+  JOIN {record.name} r ON r.id = f.id{joins}
+ WHERE NOT r.deleted AND {READABLE.format(alias="r", scopes=_SCOPES)}
+   AND (f.area, f.id::text COLLATE "C") > (CAST(:area_after AS text), CAST(:id_after AS text)){missing}
+ ORDER BY f.area, f.id::text COLLATE "C" LIMIT :first"""
+
+
+def _label(made: Engine, record: Record, alias: str = "r") -> tuple[str, str]:
+    """SQL of what a person calls a row, and the joins that it needs: its name, or whose it is."""
+    if "name" in record.by_name or not record.scope.parent:
+        return (f"{alias}.name" if "name" in record.by_name else f"{alias}.id::text"), ""
+    parent = made.registry[record.by_name[record.scope.parent].ref]
+    label, joins = _label(made, parent, f"{alias}p")
+    return label, f" LEFT JOIN {parent.name} {alias}p ON {alias}p.id = {alias}.{record.scope.parent}{joins}"

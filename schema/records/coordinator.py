@@ -4,7 +4,9 @@ from collections.abc import Iterator
 from datetime import datetime
 
 from schema.actor import Role
+from schema.areas import Level
 from schema.base import Choice, Column, Document, Kind, Record, Scope
+from schema.indicators import Areas, Bound, Indicator, Measure
 from schema.problems import Problem
 from schema.roles import ALL, FIELD, READ
 
@@ -37,4 +39,34 @@ RECORD = Record(
     scope=Scope(area="area_code"),
     access={Role.ADMIN: READ, Role.SUPERVISOR: ALL, Role.INSPECTOR: READ, Role.COORDINATOR: READ, Role.CDC: READ},
     rules=(_ended,),
+)
+
+MEASURES = (
+    Measure(
+        "coordinator-active",
+        "coordinator",
+        "在岗协管员",
+        "t.status = 'ACTIVE'",
+        since="t.appointed_on",
+        until="t.ended_on",
+        kept=False,
+    ),
+)
+INDICATORS = (
+    Indicator(
+        "COORDINATOR-TOWNSHIPS",
+        "乡镇职业卫生协管员覆盖率",
+        Areas(Level.TOWNSHIP, (Bound("coordinator-active"),), "有在岗协管员的乡镇（街道）"),
+        Areas(Level.TOWNSHIP, (), "乡镇（街道）"),
+        source="S1 乡镇职业卫生协管员队伍；requirements 7.2",
+        note="coordinator.status = ACTIVE，在任期内",
+    ),
+    Indicator(
+        "COORDINATOR-LOAD",
+        "每名协管员负责的用人单位数",
+        "enterprise-operating",
+        "coordinator-active",
+        unit="家/人",
+        source="requirements 7.2",
+    ),
 )

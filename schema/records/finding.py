@@ -5,6 +5,7 @@ from datetime import datetime
 
 from schema.actor import Role
 from schema.base import Choice, Column, Document, Kind, Moves, Policy, Record, Scope
+from schema.indicators import Indicator, Measure, day
 from schema.problems import Problem
 from schema.roles import FIELD, OFFICERS, READ, WRITE
 
@@ -68,4 +69,18 @@ RECORD = Record(
     access={Role.ADMIN: READ, Role.SUPERVISOR: WRITE, Role.INSPECTOR: WRITE, Role.COORDINATOR: WRITE, Role.ENTERPRISE: READ},
     rules=(_deadline,),
     frozen_when=("state", frozenset({"CLOSED", "ESCALATED"})),
+)
+
+MEASURES = (
+    Measure(
+        "enterprise-open-findings",
+        "finding",
+        "有未销号隐患的用人单位",
+        "t.state <> 'CLOSED' AND p.status = 'OPERATING'",
+        since=day("t.created_at"),
+        unit="enterprise_id",
+    ),
+)
+INDICATORS = (
+    Indicator("OPEN-FINDINGS", "有未销号隐患的用人单位占比", "enterprise-open-findings", "enterprise-operating", source="requirements 7.1"),
 )

@@ -4,7 +4,10 @@ from collections.abc import Iterator
 from datetime import datetime
 
 from schema.actor import Role
+from schema.areas import Level
 from schema.base import Choice, Column, Document, Kind, Moves, Policy, Record, Scope
+from schema.catalogue import Confidence
+from schema.indicators import Areas, Bound, Indicator, Measure, day
 from schema.problems import Problem
 from schema.roles import OFFICERS, READ, WRITE
 
@@ -58,4 +61,42 @@ RECORD = Record(
     issued_when=("state", frozenset({"SIGNED"})),
     numbered="document_number",
     place="location",
+)
+
+_SIGNED = "t.state = 'SIGNED'"
+_INSPECTED_ON = day("t.inspected_at")
+_COUNTIES = Areas(Level.COUNTY, (), "县（市、区）")
+
+MEASURES = (
+    Measure("inspection", "inspection", "本期签字的监督检查", _SIGNED, on=_INSPECTED_ON),
+    Measure("case-filed", "inspection", "本期立案查处的监督检查", f"{_SIGNED} AND t.result = 'CASE_FILED'", on=_INSPECTED_ON),
+    Measure(
+        "enterprise-inspected",
+        "inspection",
+        "本期被检查的用人单位",
+        f"{_SIGNED} AND p.status = 'OPERATING'",
+        on=_INSPECTED_ON,
+        unit="enterprise_id",
+    ),
+)
+INDICATORS = (
+    Indicator(
+        "IND-21a",
+        "零执法县（市、区）占比",
+        Areas(Level.COUNTY, (Bound("inspection", fewer=True),), "本期没有监督检查的县（市、区）"),
+        _COUNTIES,
+        source="S1 坚决杜绝“零执法、零处罚”",
+        confidence=Confidence.SURE,
+    ),
+    Indicator(
+        "IND-21b",
+        "零处罚县（市、区）占比",
+        Areas(Level.COUNTY, (Bound("case-filed", fewer=True),), "本期没有处罚的县（市、区）"),
+        _COUNTIES,
+        source="S1 坚决杜绝“零执法、零处罚”",
+        confidence=Confidence.SURE,
+        note="处罚决定尚无台账，以立案查处代替",
+    ),
+    Indicator("INSPECTED", "监督检查覆盖率", "enterprise-inspected", "enterprise-operating", source="requirements 7.5"),
+    Indicator("INSPECTIONS", "监督检查次数", "inspection", unit="次", source="S1 加强执法工作调度"),
 )

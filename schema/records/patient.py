@@ -6,8 +6,10 @@ from datetime import datetime
 from schema.actor import Role
 from schema.base import Choice, Column, Document, Kind, Record, Scope, Verb
 from schema.identifiers import resident_id_fault
+from schema.indicators import Indicator, Measure
 from schema.problems import Problem
 from schema.roles import WRITE
+from schema.thresholds import threshold
 
 STAGE = Choice("PneumoconiosisStage", (("I", "壹期"), ("II", "贰期"), ("III", "叁期")))
 LIFE = Choice("PatientLife", (("ALIVE", "在世"), ("DEAD", "已故"), ("LOST", "失访")))
@@ -53,4 +55,40 @@ RECORD = Record(
     access={Role.CDC: WRITE, Role.REHAB: Verb.READ | Verb.UPDATE},
     rules=(_resident_id,),
     arbiters=CDC,
+)
+
+_RESIDENT = "t.life IS DISTINCT FROM 'DEAD'"
+_DUE = f"(t.followed_up_on + make_interval(months => {threshold('FOLLOW_UP_MONTHS').value}))::date"
+
+MEASURES = (
+    Measure("patient", "patient", "常住尘肺病患者", _RESIDENT, since="t.diagnosed_on", personal=True),
+    Measure(
+        "patient-enrolled",
+        "patient",
+        "在康复站（点）的患者",
+        f"{_RESIDENT} AND t.site_id IS NOT NULL",
+        since="t.diagnosed_on",
+        personal=True,
+    ),
+    Measure(
+        "patient-followed-up",
+        "patient",
+        "一年内随访过的患者",
+        f"{_RESIDENT} AND t.followed_up_on IS NOT NULL",
+        since="greatest(t.diagnosed_on, t.followed_up_on)",
+        until=_DUE,
+        personal=True,
+    ),
+)
+INDICATORS = (
+    Indicator("PATIENTS", "常住尘肺病患者数", "patient", unit="人", source="requirements 7.3"),
+    Indicator("PATIENT-ENROLLED", "患者康复服务率", "patient-enrolled", "patient", source="requirements 7.3"),
+    Indicator(
+        "PATIENT-FOLLOWED-UP",
+        "患者随访率",
+        "patient-followed-up",
+        "patient",
+        source="requirements 7.3",
+        note="周期见 FOLLOW_UP_MONTHS（待核）",
+    ),
 )

@@ -2,6 +2,7 @@
 
 from schema.actor import Role
 from schema.base import Choice, Column, Kind, Moves, Policy, Record, Scope
+from schema.indicators import Indicator, Measure, day
 from schema.roles import OFFICERS, READ, WRITE
 
 STATE = Choice("PatrolState", (("REPORTED", "已上报"), ("VERIFIED", "已核实"), ("DISMISSED", "不属实")))
@@ -30,4 +31,25 @@ RECORD = Record(
     scope=Scope(parent="enterprise_id"),
     access={Role.ADMIN: READ, Role.SUPERVISOR: WRITE, Role.INSPECTOR: WRITE, Role.COORDINATOR: WRITE},
     place="location",
+)
+
+MEASURES = (
+    Measure(
+        "enterprise-patrolled",
+        "patrol",
+        "本期被巡查的用人单位",
+        "t.state <> 'DISMISSED' AND p.status = 'OPERATING'",
+        on=day("t.patrolled_at"),
+        unit="enterprise_id",
+    ),
+)
+INDICATORS = (
+    Indicator(
+        "PATROLLED",
+        "巡查覆盖率",
+        "enterprise-patrolled",
+        "enterprise-operating",
+        source="requirements 7.2",
+        note="本期内巡查过的，各计一次",
+    ),
 )

@@ -1,7 +1,9 @@
 """Rehabilitation site (康复站、康复点) for pneumoconiosis patients."""
 
 from schema.actor import Role
+from schema.areas import Level
 from schema.base import Choice, Column, Kind, Record, Scope
+from schema.indicators import Areas, Bound, Indicator, Measure
 from schema.roles import ALL, READ, WRITE
 
 KIND = Choice("RehabSiteKind", (("STATION", "康复站"), ("POINT", "康复点")))
@@ -37,4 +39,31 @@ RECORD = Record(
         Role.REHAB: READ,
     },
     place="location",
+)
+
+_OPEN = "t.status = 'OPEN' AND t.kind = '{}'"
+_HAS_100 = Bound("patient", "STATION_PATIENTS")
+_HAS_10 = Bound("patient", "POINT_PATIENTS")
+
+MEASURES = (
+    Measure("rehab-station", "rehab_site", "运行的康复站", _OPEN.format("STATION"), since="t.opened_on", kept=False),
+    Measure("rehab-point", "rehab_site", "运行的康复点", _OPEN.format("POINT"), since="t.opened_on", kept=False),
+)
+INDICATORS = (
+    Indicator(
+        "REHAB-STATIONS",
+        "尘肺病患者集中乡镇康复服务覆盖率",
+        Areas(Level.TOWNSHIP, (_HAS_100, Bound("rehab-station")), "其中有康复站的"),
+        Areas(Level.TOWNSHIP, (_HAS_100,), "常住尘肺病患者达到设站人数的乡镇（街道）"),
+        source="国卫职健发〔2019〕46号；requirements 7.3",
+        note="设站人数见 thresholds.csv STATION_PATIENTS（待核）",
+    ),
+    Indicator(
+        "REHAB-POINTS",
+        "尘肺病患者集中村康复服务覆盖率",
+        Areas(Level.VILLAGE, (_HAS_10, Bound("rehab-point")), "其中有康复点的"),
+        Areas(Level.VILLAGE, (_HAS_10,), "常住尘肺病患者达到设点人数的村"),
+        source="国卫职健发〔2019〕46号；requirements 7.3",
+        note="设点人数见 thresholds.csv POINT_PATIENTS（待核）；村级区划装入后才有数",
+    ),
 )

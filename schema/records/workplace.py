@@ -2,6 +2,8 @@
 
 from schema.actor import Role
 from schema.base import Column, Kind, Record, Scope
+from schema.catalogue import Confidence
+from schema.indicators import Indicator, Measure
 from schema.roles import ALL, READ, WRITE
 
 RECORD = Record(
@@ -26,4 +28,22 @@ RECORD = Record(
         Role.ENTERPRISE: READ,
         Role.CDC: READ,
     },
+)
+
+_POSTS = "t.signs_required > 0"
+
+MEASURES = (
+    Measure("signs-required", "workplace", "应设警示标识数", _POSTS, amount="t.signs_required"),
+    Measure(
+        "signs-present",
+        "workplace",
+        "已设警示标识数",
+        f"{_POSTS} AND t.signs_present > 0",
+        amount="least(t.signs_present, t.signs_required)",
+    ),
+)
+INDICATORS = (
+    Indicator(
+        "IND-06b", "警示标识设置率", "signs-present", "signs-required", source="S2 警示标识设置率达到95%以上", confidence=Confidence.SURE
+    ),
 )

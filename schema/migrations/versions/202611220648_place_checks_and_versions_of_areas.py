@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from geoalchemy2 import Geometry
 from sqlalchemy.dialects import postgresql
 revision = '202611220648'
-down_revision = '202611220641'
+down_revision = '202611220644'
 branch_labels = None
 depends_on = None
 

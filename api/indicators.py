@@ -1,0 +1,93 @@
+"""`python -m api indicators`, and the part of the app that keeps the values of the indicators up."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import sys
+from datetime import UTC, datetime
+
+from rich.console import Console
+from rich.progress import Progress
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.pool import NullPool
+from starlette.applications import Starlette
+
+from api import cluster
+from api.database import SESSION
+from api.settings import Settings, engine_url
+from geo import indicators
+from geo.indicators import today
+from schema.indicators import catalogue
+
+LOOK_SECONDS = 0.2  # between looks at the head that the hub has heard of
+SWEEP_SECONDS = 5.0  # the net under a notification that never came; also finds the new day
+
+log = logging.getLogger(__name__)
+
+
+def main(settings: Settings, arguments: list[str]) -> int:
+    parser = argparse.ArgumentParser("python -m api indicators", description="List the indicators, or count all their values anew.")
+    parser.add_argument("--recompute", action="store_true", help="count everything anew; Ctrl-C leaves the old values")
+    console = Console(soft_wrap=True)
+    if not parser.parse_args(arguments).recompute:
+        _list(console)
+        return 0
+    try:
+        with cluster.running(settings) as url:
+            total = asyncio.run(recompute(url, console))
+    except cluster.ClusterError as error:
+        print(error, file=sys.stderr)
+        return 1
+    console.print(f"  {total:,} facts counted.", highlight=False)
+    return 0
+
+
+async def recompute(url: str, console: Console) -> int:
+    """Count everything anew in one transaction, with a progress bar."""
+    engine = create_async_engine(engine_url(url), poolclass=NullPool, connect_args={"server_settings": SESSION})
+    try:
+        with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
+            task = bar.add_task("indicators")
+            async with engine.begin() as connection:
+                return await indicators.recompute(
+                    connection,
+                    today(datetime.now(UTC)),
+                    lambda what, done, total: bar.update(task, description=what, completed=done, total=total),
+                )
+    finally:
+        await engine.dispose()
+
+
+async def keep(app: Starlette) -> None:
+    """Follows the feed until cancelled; in each moment one node of the cluster does."""
+    heard, rested = -1, SWEEP_SECONDS
+    while True:
+        pos = app.state.hub.pos
+        if pos == heard and rested < SWEEP_SECONDS:
+            await asyncio.sleep(LOOK_SECONDS)
+            rested += LOOK_SECONDS
+            continue
+        heard, rested = pos, 0.0
+        await _catch_up(app.state.database.engine)
+
+
+async def _catch_up(engine: AsyncEngine) -> None:
+    try:
+        while await _step(engine):
+            pass
+    except (SQLAlchemyError, OSError) as error:  # the database is away; the next round tries again
+        log.warning("indicators: %s, trying again", type(error).__name__)
+
+
+async def _step(engine: AsyncEngine) -> bool:
+    async with engine.begin() as connection:
+        return await indicators.step(connection, today(datetime.now(UTC)))
+
+
+def _list(console: Console) -> None:
+    for indicator in catalogue().indicators.values():
+        waits = f"  waits for {', '.join(indicator.waits)}" if indicator.waits else ""
+        console.print(f"  {indicator.id:<22}{indicator.label}{waits}", highlight=False)
