@@ -12,7 +12,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from geo.areas import inside, valid
-from geo.disclosure import month_end, published
+from geo.disclosure import PERSONS, month_end, published, rounded
 from geo.facts import fact_name, facts
 from geo.indicators import Engine, engine, read_state
 from geo.scope import READABLE
@@ -147,44 +147,34 @@ async def _values(
     query = await _Query.of(connection, made, indicator, area, settled)
     sql = f"""
 WITH {_DAYS}, {query.nodes()}, top AS ({query.side(indicator.numerator)}), whole AS ({query.side(indicator.denominator)})
-SELECT y.i, y.d, g.code, g.name, g.level, g.chain, coalesce(top.n, 0) AS top, coalesce(top.persons, 0)::text AS top_persons,
-       coalesce(whole.n, 0) AS whole, coalesce(whole.persons, 0)::text AS whole_persons
+SELECT y.i, y.d, g.code, g.name, g.level, g.chain, coalesce(top.n, 0) AS top,
+       coalesce(whole.n, 0) AS whole
   FROM day y CROSS JOIN area g LEFT JOIN top ON top.i = y.i AND top.code = g.code LEFT JOIN whole ON whole.i = y.i AND whole.code = g.code
  WHERE {chosen} AND (g.chain && {_SCOPES} OR (g.code = '{ROOT}' AND {_NATIONAL}))
  ORDER BY g.code, y.i"""
     rows = (await connection.execute(text(sql), {**query.parameters, **more, "scopes": list(actor.scopes)})).all()
     aims = await targets_of(connection, indicator.id)
-    secret = await _secret(connection) if made.declared.personal(indicator) else b""
-    return [_value(made, indicator, row, secret, effective(aims, row.chain, row.d.year)) for row in rows]
+    return [_value(made, indicator, row, effective(aims, row.chain, row.d.year)) for row in rows]
 
 
-def _value(made: Engine, indicator: Indicator, row: Any, secret: bytes, target: Target | None) -> AreaValue:
-    top = _shown(made, indicator.numerator, row.top, row.top_persons, secret)
-    whole = _shown(made, indicator.denominator, row.whole, row.whole_persons, secret)
+def _value(made: Engine, indicator: Indicator, row: Any, target: Target | None) -> AreaValue:
+    top, whole = _shown(made, indicator.numerator, row.top), _shown(made, indicator.denominator, row.whole)
     suppressed = top is None or whole is None
     if indicator.denominator == "":
         whole = None
-    elif suppressed and whole is None:
+    elif whole is None:
         top = None
-    elif top is not None and whole is not None and secret:
+    elif top is not None and _personal(made, indicator.numerator):
         top = min(top, whole)  # rounded apart, a part may seem larger than the whole
     return AreaValue(row.code, row.name, Level(row.level), row.d, top, whole, suppressed, target)
 
 
-def _shown(made: Engine, side: Side, count: int, persons: str, secret: bytes) -> int | None:
-    measure = made.declared.measures.get(side) if isinstance(side, str) else None
-    return published(int(count), int(persons), secret) if measure and measure.personal else int(count)
+def _shown(made: Engine, side: Side, count: int) -> int | None:
+    return published(int(count)) if _personal(made, side) else int(count)
 
 
-_SECRET = text("SELECT secret FROM indicator_secret")
-
-
-async def _secret(connection: AsyncConnection) -> bytes:
-    """Made with the tables; without one nothing of persons is published."""
-    found = await connection.scalar(_SECRET)
-    if not found:
-        raise RuntimeError("indicator_secret is empty: counts of persons can't be published")
-    return bytes(found)
+def _personal(made: Engine, side: Side) -> bool:
+    return isinstance(side, str) and side != "" and made.declared.measures[side].personal
 
 
 def require_reader(made: Engine, actor: Actor, indicator: Indicator) -> None:
@@ -226,23 +216,23 @@ class _Query:
         return _Query(made, indicator, area, period, state is not None, kept, parameters)
 
     def nodes(self) -> str:
-        """`node(i, measure, code, n, persons)`: each measure in each area of each chain."""
+        """`node(i, measure, code, n, shown)`: each measure in each area of each chain, as it is and as it may be published."""
         measures = [self.made.declared.measures[name] for name in self.indicator.measures]
         ready = [self._kept(measure) for measure in measures if self.kept and measure.kept]
         local = [self._local(measure) for measure in measures if not (self.kept and measure.kept)]
-        rolled = f"""SELECT l.i, l.measure, u.code, sum(l.n) AS n, sum(l.persons) AS persons FROM ({" UNION ALL ".join(local)}) l
+        rolled = f"""SELECT l.i, l.measure, u.code, sum(l.n) AS n, sum(l.shown) AS shown FROM ({" UNION ALL ".join(local)}) l
           JOIN area a ON a.code = l.area CROSS JOIN unnest(a.chain || '{ROOT}'::text) u(code) GROUP BY l.i, l.measure, u.code"""
         return f"node AS ({' UNION ALL '.join([*ready, *([rolled] if local else [])]) or _NOTHING})"
 
     def _kept(self, measure: Measure) -> str:
-        return f"""SELECT 0 AS i, '{measure.name}' AS measure, c.area AS code, c.n::numeric AS n, 0::numeric AS persons
+        return f"""SELECT 0 AS i, '{measure.name}' AS measure, c.area AS code, c.n::numeric AS n, c.n::numeric AS shown
           FROM indicator_count c WHERE c.measure = '{fact_name(measure, self.period)}'"""
 
     def _local(self, measure: Measure) -> str:
         """What counts in each smallest area."""
         n = "count(DISTINCT f.unit_id)" if measure.unit else "sum(f.amount)"
-        persons = "sum(hashtextextended(f.doc_id::text, 0) & 2147483647)" if measure.personal else "0"
-        return f"""SELECT y.i, '{measure.name}' AS measure, f.area, {n} AS n, {persons} AS persons
+        shown = rounded(n, PERSONS.format("f.doc_id")) if measure.personal else n
+        return f"""SELECT y.i, '{measure.name}' AS measure, f.area, {n} AS n, {shown} AS shown
           FROM day y JOIN {self.source(measure)} f ON f.starts <= y.d AND f.ends > y.d GROUP BY y.i, f.area"""
 
     def source(self, measure: Measure) -> str:
@@ -254,11 +244,11 @@ class _Query:
         return f"(SELECT * FROM {table} s WHERE s.measure = '{name}'{here})"
 
     def side(self, side: Side) -> str:
-        """`(i, code, n, persons)` of a measure or of areas."""
+        """`(i, code, n)` of a measure or of areas, as it may be published."""
         if isinstance(side, Areas):
-            return f"""SELECT i, v.code, count(*) AS n, 0 AS persons FROM ({self.areas(side)}) u
+            return f"""SELECT i, v.code, count(*) AS n FROM ({self.areas(side)}) u
               CROSS JOIN unnest(u.chain || '{ROOT}'::text) v(code) GROUP BY i, v.code"""
-        return f"SELECT i, code, n, persons FROM node WHERE measure = '{side}'"
+        return f"SELECT i, code, shown AS n FROM node WHERE measure = '{side}'"
 
     def areas(self, side: Areas) -> str:
         """The areas of a level that meet all bounds, on each day."""
@@ -271,7 +261,7 @@ class _Query:
           WHERE u.layers @> ARRAY['{side.level.value}'] AND {valid("u", "y.d")} AND {inside("u", self.area)}{conditions}"""
 
 
-_NOTHING = "SELECT NULL::integer AS i, NULL::text AS measure, NULL::text AS code, 0::numeric AS n, 0::numeric AS persons WHERE false"
+_NOTHING = "SELECT NULL::integer AS i, NULL::text AS measure, NULL::text AS code, 0::numeric AS n, 0::numeric AS shown WHERE false"
 
 
 # --- records ----------------------------------------------------------------------------------------------------------------
