@@ -137,7 +137,10 @@ async def trend(
     async with info.context.database.engine.connect() as connection:
         await _check_scope(connection, actor, area)
         found = await counting.trend(connection, actor, declared, area, days)
-    return [PeriodValue(period=span.name, as_of=row.on.isoformat(), value=_value(declared, row)) for span, row in zip(spans, found, strict=False)]
+    return [
+        PeriodValue(period=span.name, as_of=row.on.isoformat(), value=_value(declared, row))
+        for span, row in zip(spans, found, strict=False)
+    ]
 
 
 async def ranking(

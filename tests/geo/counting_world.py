@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from geo import coverage as counting
 from geo import indicators
 from geo.coverage import AreaValue, Day
+from geo.facts import COLUMNS
 from schema.actor import Actor, Role
 from schema.areas import ROOT, Level
 from schema.indicators import catalogue
@@ -120,7 +121,7 @@ class Register:
 
     async def kept(self) -> tuple[list[Any], list[Any]]:
         """Facts and counts as they are stored."""
-        facts = await self.connection.execute(text(f"SELECT {indicators.COLUMNS} FROM indicator_fact"))
+        facts = await self.connection.execute(text(f"SELECT {COLUMNS} FROM indicator_fact"))
         counts = await self.connection.execute(text("SELECT measure, area, n FROM indicator_count WHERE n <> 0"))
         return sorted(map(str, facts)), sorted(map(str, counts))
 
