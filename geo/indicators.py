@@ -83,7 +83,7 @@ _FINGERPRINT = text("SELECT coalesce(string_agg(name || version, ',' ORDER BY na
 _STATE = "SELECT epoch, pos, day, fingerprint FROM indicator_state"
 _LOCK = text(f"{_STATE} FOR UPDATE SKIP LOCKED")
 _FIRST = text("INSERT INTO indicator_state (id, epoch, pos, day, fingerprint) VALUES (1, '', 0, :day, '') ON CONFLICT DO NOTHING")
-_HEAD = text("SELECT epoch, pos FROM sync_head")
+_HEAD = text("SELECT epoch, pos, trimmed_pos FROM sync_head")
 _SAVE = text("UPDATE indicator_state SET epoch = :epoch, pos = :pos, day = :day, fingerprint = :fingerprint")
 
 
@@ -106,7 +106,8 @@ async def step(connection: AsyncConnection, on: date, made: Engine | None = None
     head = (await connection.execute(_HEAD)).one_or_none()
     epoch, top = (head.epoch, head.pos) if head else ("", 0)
     mark = await _fingerprint(connection, made)
-    if (state.epoch, state.fingerprint) != (epoch, mark) or top < state.pos:
+    lost = head is not None and state.pos < head.trimmed_pos  # what left an area meanwhile is no longer told here
+    if (state.epoch, state.fingerprint) != (epoch, mark) or top < state.pos or lost:
         await _all(connection, made, State(epoch, top, on, mark), quiet)
         return True
     if state.day != on:

@@ -42,7 +42,18 @@ async def stock(world: World, area: str) -> dict[str, Document]:
     """One document of each record in the area, made by those who may."""
     boss, cdc = person(Role.SUPERVISOR, area), person(Role.CDC, area)
     found: dict[str, Document] = {}
-    for name in ("enterprise", "workplace", "exposure", "inspection", "patrol", "finding", "coordinator", "rehab_site", "patient"):
+    for name in (
+        "enterprise",
+        "workplace",
+        "exposure",
+        "inspection",
+        "patrol",
+        "finding",
+        "coordinator",
+        "rehab_site",
+        "patient",
+        "institution",
+    ):
         record = RECORDS[name]
         parents = {c.name: found[c.ref]["id"] for c in record.columns if c.ref in found and c.kind is Kind.REF}
         areas = {c.name: area for c in record.columns if c.kind is Kind.AREA}
