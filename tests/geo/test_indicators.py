@@ -152,7 +152,7 @@ def areas_of(level: Level, on: date) -> list[str]:
     return sorted(code for code, (*_, layers, to) in AREAS.items() if level.value in layers and (to is None or on < to))
 
 
-@settings(max_examples=60)
+@settings(max_examples=50)
 @given(steps=st.lists(edits(), min_size=1, max_size=14), back=st.integers(0, 500), level=st.sampled_from(LEVELS))
 def test_kept_values_are_a_full_count_and_plain_python(run: Run, steps: list[Any], back: int, level: Level) -> None:
     async def body(register: Register) -> None:
