@@ -150,7 +150,7 @@ WITH {_DAYS}, {query.nodes()}, top AS ({query.side(indicator.numerator)}), whole
 SELECT y.i, y.d, g.code, g.name, g.level, g.chain, coalesce(top.n, 0) AS top,
        coalesce(whole.n, 0) AS whole
   FROM day y CROSS JOIN area g LEFT JOIN top ON top.i = y.i AND top.code = g.code LEFT JOIN whole ON whole.i = y.i AND whole.code = g.code
- WHERE {chosen} AND (g.chain && {_SCOPES} OR (g.code = '{ROOT}' AND {_NATIONAL}))
+ WHERE {chosen} AND ((g.chain || '{{}}'::text[]) && {_SCOPES} OR (g.code = '{ROOT}' AND {_NATIONAL}))
  ORDER BY g.code, y.i"""
     rows = (await connection.execute(text(sql), {**query.parameters, **more, "scopes": list(actor.scopes)})).all()
     aims = await targets_of(connection, indicator.id)
@@ -216,17 +216,22 @@ class _Query:
         return _Query(made, indicator, area, period, state is not None, kept, parameters)
 
     def nodes(self) -> str:
-        """`node(i, measure, code, n, shown)`: each measure in each area of each chain, as it is and as it may be published."""
+        """`node(i, measure, code, n, shown)`: what must be counted, in each area of each chain, as it is and as it may be published."""
         measures = [self.made.declared.measures[name] for name in self.indicator.measures]
-        ready = [self._kept(measure) for measure in measures if self.kept and measure.kept]
-        local = [self._local(measure) for measure in measures if not (self.kept and measure.kept)]
+        local = [self._local(measure) for measure in measures if not self._ready(measure)]
         rolled = f"""SELECT l.i, l.measure, u.code, sum(l.n) AS n, sum(l.shown) AS shown FROM ({" UNION ALL ".join(local)}) l
           JOIN area a ON a.code = l.area CROSS JOIN unnest(a.chain || '{ROOT}'::text) u(code) GROUP BY l.i, l.measure, u.code"""
-        return f"node AS ({' UNION ALL '.join([*ready, *([rolled] if local else [])]) or _NOTHING})"
+        return f"node AS ({rolled if local else _NOTHING})"
 
-    def _kept(self, measure: Measure) -> str:
-        return f"""SELECT 0 AS i, '{measure.name}' AS measure, c.area AS code, c.n::numeric AS n, c.n::numeric AS shown
-          FROM indicator_count c WHERE c.measure = '{fact_name(measure, self.period)}'"""
+    def _ready(self, measure: Measure) -> bool:
+        return self.kept and measure.kept
+
+    def _of(self, name: str) -> str:
+        """`(i, code, n, shown)` of one measure; what is kept is looked up by area, not read as a whole."""
+        measure = self.made.declared.measures.get(name)
+        if measure and self._ready(measure):
+            return f"SELECT 0 AS i, area AS code, n, n AS shown FROM indicator_count WHERE measure = '{fact_name(measure, self.period)}'"
+        return f"SELECT i, code, n, shown FROM node WHERE measure = '{name}'"
 
     def _local(self, measure: Measure) -> str:
         """What counts in each smallest area."""
@@ -248,14 +253,14 @@ class _Query:
         if isinstance(side, Areas):
             return f"""SELECT i, v.code, count(*) AS n FROM ({self.areas(side)}) u
               CROSS JOIN unnest(u.chain || '{ROOT}'::text) v(code) GROUP BY i, v.code"""
-        return f"SELECT i, code, shown AS n FROM node WHERE measure = '{side}'"
+        return f"SELECT i, code, shown AS n FROM ({self._of(side)}) m"
 
     def areas(self, side: Areas) -> str:
         """The areas of a level that meet all bounds, on each day."""
         joins, conditions = "", ""
         last = max(self.parameters["days"], default=date.today())  # noqa: DTZ011 - only without days, when nothing is counted
         for at, bound in enumerate(side.bounds):
-            joins += f" LEFT JOIN node b{at} ON b{at}.i = y.i AND b{at}.measure = '{bound.measure}' AND b{at}.code = u.code"
+            joins += f" LEFT JOIN ({self._of(bound.measure)}) b{at} ON b{at}.i = y.i AND b{at}.code = u.code"
             conditions += f" AND coalesce(b{at}.n, 0) {'<' if bound.fewer else '>='} {bound.number(last)}"
         return f"""SELECT y.i, u.code, u.name, u.chain FROM day y CROSS JOIN area u{joins}
           WHERE u.layers @> ARRAY['{side.level.value}'] AND {valid("u", "y.d")} AND {inside("u", self.area)}{conditions}"""

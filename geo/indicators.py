@@ -184,7 +184,7 @@ SELECT l.measure, u.code, sum(l.n) FROM (
   UNION ALL
   SELECT measure, area, count(DISTINCT unit_id) FROM indicator_fact
    WHERE starts <= :on AND ends > :on AND unit_id IS NOT NULL GROUP BY measure, area
-) l {_ROLL_UP} GROUP BY l.measure, u.code""")
+) l {_ROLL_UP} GROUP BY l.measure, u.code ORDER BY l.measure, u.code""")
 
 
 # --- what has changed -----------------------------------------------------------------------------------------------------

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,18 +42,19 @@ ON CONFLICT (indicator, area, year) DO UPDATE SET op = excluded.op, value = excl
 RETURNING (SELECT jsonb_build_array(op, value, source) FROM before)""")
 
 
-async def targets_of(connection: AsyncConnection, indicator: str) -> list[Target]:
-    """All targets of an indicator, by area and year."""
-    return [_target(row) for row in await connection.execute(_OF, {"indicator": indicator})]
+async def targets_of(connection: AsyncConnection, indicator: str) -> dict[str, list[Target]]:
+    """All targets of an indicator by area, in order of year."""
+    found: dict[str, list[Target]] = {}
+    for row in await connection.execute(_OF, {"indicator": indicator}):
+        found.setdefault(row.area, []).append(_target(row))
+    return found
 
 
-def effective(targets: Sequence[Target], chain: Sequence[str], year: int) -> Target | None:
+def effective(targets: Mapping[str, Sequence[Target]], chain: Sequence[str], year: int) -> Target | None:
     """The nearest ancestor's: of the latest year up to `year`, else of the first that is to come."""
     for code in (*chain, ROOT):
-        own = [target for target in targets if target.area == code]
-        begun = [target for target in own if target.year <= year]
-        if own:
-            return begun[-1] if begun else own[0]
+        if own := targets.get(code):
+            return next((target for target in reversed(own) if target.year <= year), own[0])
     return None
 
 

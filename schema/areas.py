@@ -58,6 +58,7 @@ area = Table(
     Column("bounds", ARRAY(Double), comment="west, south, east, north in degrees; null without a boundary."),
     Column("derived", Boolean, nullable=False, server_default=text("false"), comment="Its outline is derived, not surveyed."),
     Index("ix_area_chain", "chain", postgresql_using="gin"),
+    Index("ix_area_layers", "layers", postgresql_using="gin"),
     Index("ix_area_parent_code", "parent_code"),
     Index("ix_area_other_codes", "other_codes", postgresql_using="gin"),
 )

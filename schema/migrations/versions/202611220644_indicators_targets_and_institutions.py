@@ -96,6 +96,7 @@ def upgrade() -> None:
     op.add_column('enterprise', sa.Column('management_grade', sa.Text(), nullable=True, comment='职业卫生管理状况等级'))
     op.add_column('enterprise', sa.Column('key_industry', sa.Boolean(), nullable=True, comment='重点行业'))
     op.add_column('enterprise', sa.Column('declaration_state', sa.Text(), nullable=True, comment='申报状态'))
+    op.create_index('ix_area_layers', 'area', ['layers'], postgresql_using='gin')
     _fill()
 
 
@@ -113,6 +114,7 @@ def _fill() -> None:
 
 
 def downgrade() -> None:
+    op.drop_index('ix_area_layers', table_name='area', postgresql_using='gin')
     op.drop_column('enterprise', 'declaration_state')
     op.drop_column('enterprise', 'key_industry')
     op.drop_column('enterprise', 'management_grade')
