@@ -70,7 +70,7 @@ async def test_pulls_on_a_standby_see_one_s_own_writes_and_survive_its_lag_and_d
         await world.stamped()
         await client.pull()
         assert client.held[enterprise["id"]]["visits"] == 100
-        assert pool.fallen_back == 1
+        assert pool.fallen_back >= 1
         await execute(there, "SELECT pg_wal_replay_resume()")
         await _used_again(pool, client)
 

@@ -174,8 +174,13 @@ class World:
         return {scope for scope, state in rows if state == "in"}, {scope for scope, state in rows if state == "out"}
 
     async def fingerprint(self, *tables: str) -> str:
-        """Changes whenever a row of these tables, of the history or of the queue does; a refusal may travel unless it is asked about."""
-        queue = "sync_pending" if "sync_conflict" in tables else "(SELECT * FROM sync_pending WHERE record <> 'sync_conflict')"
+        """Changes whenever a row of these tables, of the history or of the queue does.
+
+        A refusal may travel unless it is asked about, and the feed may name again what its sender was told to remove.
+        """
+        others = "" if "sync_conflict" in tables else "record <> 'sync_conflict' AND "
+        again = "scopes_out = '{}' AND NOT EXISTS (SELECT FROM sync_change c WHERE c.doc_id = p.doc_id AND c.at >= p.at - interval '1 s')"
+        queue = f"(SELECT * FROM sync_pending p WHERE {others} NOT ({again}))"
         sums = ", ".join(
             f"(SELECT count(*) || ':' || coalesce(sum(hashtextextended(t::text, 0)), 0) FROM {table} t)"
             for table in (*tables, "sync_change", "sync_orphan", queue)

@@ -1,6 +1,6 @@
 """place checks and versions of areas
 
-Revision: 202611220648, after 202611220641
+Revision: 202611220648, after 202611220644
 """
 
 from alembic import op
@@ -13,7 +13,7 @@ branch_labels = None
 depends_on = None
 
 
-PLACED = ('enterprise', 'inspection', 'patrol', 'rehab_site')
+PLACED = ('enterprise', 'inspection', 'institution', 'patrol', 'rehab_site')
 
 
 def upgrade() -> None:
