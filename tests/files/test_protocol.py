@@ -39,7 +39,7 @@ async def test_a_file_in_three_requests_is_there_and_only_then(world: World) -> 
     assert (known.status_code, known.headers["Content-Length"]) == (200, "300000")
     assert (await world.client.head(f"/evidence/{sha256_of(content)}", headers=await world.headers("stranger"))).status_code == 404
     assert await world.offset(path) == 300_000
-    assert not [key for key in await world.stored() if key.startswith(f"pieces/{path.split("/")[-1]}")]
+    assert not [key for key in await world.stored() if key.startswith(f"pieces/{path.split('/')[-1]}")]
 
 
 async def test_head_gives_back_what_the_creation_said(world: World) -> None:
