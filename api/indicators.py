@@ -7,6 +7,7 @@ import asyncio
 import logging
 import sys
 from datetime import UTC, datetime
+from time import monotonic
 
 from rich.console import Console
 from rich.progress import Progress
@@ -23,6 +24,8 @@ from geo.indicators import today
 from schema.indicators import catalogue
 
 LOOK_SECONDS = 0.2  # between looks at the head that the hub has heard of
+LONG_SECONDS = 0.1  # of a step: thousands of records are being written, and shall not wait for us
+REST = 9.0  # times as long as a long step: a tenth of a core; few changes are counted at once
 SWEEP_SECONDS = 5.0  # the net under a notification that never came; also finds the new day
 
 log = logging.getLogger(__name__)
@@ -76,8 +79,12 @@ async def keep(app: Starlette) -> None:
 
 async def _catch_up(engine: AsyncEngine) -> None:
     try:
-        while await _step(engine):
-            pass
+        more = True
+        while more:
+            began = monotonic()
+            more = await _step(engine)
+            took = monotonic() - began
+            await asyncio.sleep(REST * took if took > LONG_SECONDS else 0)
     except (SQLAlchemyError, OSError) as error:  # the database is away; the next round tries again
         log.warning("indicators: %s, trying again", type(error).__name__)
 

@@ -87,6 +87,10 @@ _HEAD = text("SELECT epoch, pos, trimmed_pos FROM sync_head")
 _SAVE = text("UPDATE indicator_state SET epoch = :epoch, pos = :pos, day = :day, fingerprint = :fingerprint")
 
 
+SETTLED = "SELECT EXISTS (SELECT FROM indicator_state s JOIN sync_head h ON s.epoch = h.epoch AND s.pos = h.pos AND s.fingerprint <> '')"
+"""Whether the kept values have come to the head of this epoch's feed."""
+
+
 async def read_state(connection: AsyncConnection) -> State | None:
     """How far it is; None before the first step."""
     row = (await connection.execute(text(_STATE))).one_or_none()

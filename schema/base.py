@@ -159,6 +159,12 @@ class Record:
         )
 
     @cached_property
+    def derived(self) -> frozenset[str]:
+        """Columns that the server works out: what a device sends for them is nobody's edit."""
+        points = {column.name for column in self.all_columns if column.kind is Kind.POINT}
+        return PLACED | points | {"id", *(column.name for column in SYSTEM_COLUMNS if column.name != "deleted")}
+
+    @cached_property
     def by_name(self) -> Mapping[str, Column]:
         return {column.name: column for column in self.all_columns}
 

@@ -16,7 +16,7 @@ from types import MappingProxyType
 from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
 from schema.actor import Role
-from schema.base import PLACED, Column, Document, Kind, Policy, Record, Verb
+from schema.base import Column, Document, Kind, Policy, Record, Verb
 from sync.stamp import LARGEST
 
 UNKNOWN: Final = object()  # the base says nothing about this field; null would be a value
@@ -158,7 +158,6 @@ class MergePlan:
 
 
 _KINDS: Final = {Policy.UNION: Kind.TAGS, Policy.COUNTER: Kind.INTEGER, Policy.APPEND: Kind.ITEMS}
-_SYSTEM: Final = frozenset({"id", "revision", "stamp", "deleted", "created_at", "updated_at"})
 _PLANS: dict[tuple[int, Role], MergePlan] = {}
 
 
@@ -171,7 +170,7 @@ def plan_for(record: Record, role: Role) -> MergePlan:
 
 
 def _make_plan(record: Record, role: Role) -> MergePlan:
-    columns = [column for column in record.all_columns if column.name not in _SYSTEM | PLACED and column.kind is not Kind.POINT]
+    columns = [column for column in record.all_columns if column.name not in record.derived and column.name != "deleted"]
     guarded = {column.name: code for column in columns if (code := _guard(column, role))}
     routes = {column.name: _routes(column, role) for column in columns if column.merge is Policy.MOVES}
     counters = tuple(column.name for column in columns if column.merge is Policy.COUNTER and column.name not in guarded)

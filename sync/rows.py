@@ -121,7 +121,7 @@ def change_row(actor: Actor, row: Row) -> Document:
     }
 
 
-def shadow_row(row: Row) -> Document:
+def shadow_row(record: Record, row: Row) -> Document:
     """What the device is known to have written; of a refused row the counter alone, of one taken whole the revision."""
     accepted = row.shadow is not None and not row.problems
     return {
@@ -129,7 +129,7 @@ def shadow_row(row: Row) -> Document:
         "doc_id": row.id,
         "counter": row.stamp.counter if row.stamp else 0,
         "revision": revision_of(row.after) if accepted else None,
-        "document": thin(row.shadow or {}, row.after or {}) if accepted else None,
+        "document": thin(record, row.shadow or {}, row.after or {}) if accepted else None,
     }
 
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from schema.base import SYSTEM_COLUMNS, Document
+from schema.base import Document, Record
 from sync.merge import Change, Edit, rebase
 
-_OWNED = frozenset(column.name for column in SYSTEM_COLUMNS if column.name != "deleted")
 _PLACE = frozenset({"revision"})
 
 
@@ -48,7 +47,7 @@ def undone(master: Document, changes: Sequence[Change]) -> Document:
     return document
 
 
-def thin(document: Document, master: Document) -> Document:
+def thin(record: Record, document: Document, master: Document) -> Document:
     """What to keep of a document that a device wrote: the revision it stood on alone if the master is now exactly that document."""
-    taken_whole = all(master.get(name) == value for name, value in document.items() if name not in _OWNED)
+    taken_whole = all(master.get(name) == value for name, value in document.items() if name not in record.derived)
     return {name: document[name] for name in _PLACE & document.keys()} if taken_whole else document

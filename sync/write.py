@@ -258,7 +258,7 @@ async def _log(
     """History, feed, shadows and orphans of the rows that are done, then the scopes of their children."""
     written = [row for row in rows if row.changed]
     changes = [change_row(actor, row) for row in written]
-    shadows = [shadow_row(row) for row in rows if row.edit.device_id is not None and not row.repeat and not row.partial]
+    shadows = [shadow_row(record, row) for row in rows if row.edit.device_id is not None and not row.repeat and not row.partial]
     orphans = [orphan_row(record, row) for row in written if _is_orphan(record, row, found)]
     if changes or shadows:
         await store.log(connection, record, moment.now, changes, shadows, orphans)

@@ -18,7 +18,7 @@ from api.graphql.select import Reader, order_keys
 from api.graphql.types import CheckpointInput, RecordTypes, list_of
 from geo.scope import relevant
 from schema.actor import Actor, Role
-from schema.base import PLACED, Document, Record, Verb
+from schema.base import Document, Record, Verb
 from schema.problems import Problem, Refused
 from schema.registry import Registry
 from schema.values import canonical
@@ -34,7 +34,6 @@ MOST_PUSHED = 2000
 MOST_LISTED = 1000
 _TRIES = 3
 _AGAIN = ("40001", "40P01")  # serialization failure, deadlock: nothing was written, so try again
-_OWNED = frozenset({"id", "revision", "created_at", "updated_at"}) | PLACED  # a pull brings the server's values: no difference here
 
 Info = strawberry.Info[RequestContext, None]
 
@@ -223,7 +222,7 @@ def _differs(record: Record, role: Role, row: Row) -> bool:
     if row.after is None or not row.visible or row.problems:
         return True
     mine, master = row.edit.mine, mask(record, role, row.after)
-    return any(master.get(name) != value for name, value in mine.items() if name not in _OWNED and not name.endswith("_wgs84"))
+    return any(master.get(name) != value for name, value in mine.items() if name == "stamp" or name not in record.derived)
 
 
 def _answer(record: Record, role: Role, row: Row) -> Document:
