@@ -32,6 +32,7 @@ _MASK = (1 << 64) - 1
 _JITTER = 0.0015  # degrees around a spot, below 170 m: spots are taken 400 m inside their county
 _DAYS = tuple((TODAY - timedelta(days=ago)).isoformat() for ago in range(4096))
 _REMARK = "演示数据，纯属虚构"
+_INSTITUTIONS = (("EXAM", "职业健康检查中心"), ("DIAGNOSIS", "职业病诊断中心"), ("SUPERVISION", "卫生监督所"), ("CDC", "疾病预防控制中心"))
 Batch = tuple[str, list[Document]]
 """A record's name and its documents."""
 
@@ -262,6 +263,9 @@ class Demo:
             "employees": employees,
             "contract_workers": contract,
             "exposed_workers": (16 + (bits >> 146 & 31)) * employees >> 6,
+            "management_grade": "ABC"[(bits >> 181) % 3] if bits >> 183 & 1 else None,
+            "key_industry": industry.severe,
+            "declaration_state": "ACCEPTED" if bits >> 160 & 7 else None,
             "declared_on": _DAYS[bits >> 151 & 511] if bits >> 160 & 7 else None,
             "tested_on": _DAYS[bits >> 163 & 2047] if bits >> 174 & 3 else None,
             "visits": (bits >> 176 & 7) * (bits >> 179 & 1),
@@ -372,7 +376,8 @@ class Demo:
     # --- people and sites --------------------------------------------------------------------------------------------
 
     def people(self) -> Iterator[Batch]:
-        """Coordinators, rehabilitation sites and patients, in that order."""
+        """Institutions, coordinators, rehabilitation sites and patients, in that order."""
+        yield "institution", [body for seat in self._seats for body in self._institutions(seat)]
         yield "coordinator", [self._coordinator(township) for township in self.townships if self._state(township)]
         yield "rehab_site", [site for township in self.townships for site in self._sites(township)]
         yield "patient", [patient for township in self.townships for patient in self._patients(township)]
@@ -478,6 +483,33 @@ class Demo:
             "demo": True,
         }
 
+    @cached_property
+    def _seats(self) -> tuple[Township, ...]:
+        """The first township of each county."""
+        return tuple(next(rows) for _, rows in groupby(sorted(self.townships, key=lambda t: (t.county, t.code)), key=lambda t: t.county))
+
+    def _institutions(self, seat: Township) -> Iterator[Document]:
+        """A county's bodies; one in six counties has no exam institution, one in four has one for diagnosis."""
+        for number, (kind, noun) in enumerate(_INSTITUTIONS):
+            bits = self._draw(seat, 20 + number)
+            if (kind == "EXAM" and bits % 6 == 0) or (kind == "DIAGNOSIS" and bits % 4):
+                continue
+            body = kind in ("SUPERVISION", "CDC")
+            yield {
+                "id": self._township_id("institution", seat, number),
+                "name": f"演示{seat.county_name}{noun}",
+                "kind": kind,
+                "area_code": seat.county,
+                "credit_code": None,
+                "address": f"{seat.name}演示路{1 + (bits >> 8 & 255)}号",
+                "location": _position(_stands(seat, covered=False)[0], bits >> 16),
+                "valid_from": _DAYS[400 + (bits >> 30 & 2047)],
+                "valid_to": None,
+                "health_section": bool(bits >> 42 & 3) if body else None,
+                "full_time_managers": (bits >> 44 & 3) if body else None,
+                "demo": True,
+            }
+
     def _patients(self, township: Township) -> Iterator[Document]:
         bits = self._draw(township, 10)
         few = 1 + bits % 40 if bits >> 8 & 7 == 0 else 0
@@ -508,7 +540,7 @@ class Demo:
 
 
 _DETAILS = ("workplace", "exposure", "inspection", "finding", "patrol")
-_PEOPLE = ("coordinator", "rehab_site", "patient")
+_PEOPLE = ("coordinator", "rehab_site", "patient", "institution")
 
 
 def _exposure(enterprise: Document, exposure_id: str, workplace_id: str, factor: str, bits: int) -> Document:

@@ -170,7 +170,7 @@ async def _migrate(url: str) -> None:
     """As small as can be, for it is copied by the hundred: of PostGIS's thousands of reference systems those that we use."""
     await migrate.upgrade(url)
     connection = await asyncpg.connect(url)
-    await connection.execute("DELETE FROM spatial_ref_sys WHERE srid NOT IN (3857, 4326, 4490)")
+    await connection.execute("DELETE FROM spatial_ref_sys WHERE srid NOT IN (3857, 4326, 4490, 4526)")
     await connection.execute("VACUUM FULL spatial_ref_sys")
     await connection.close()
 
