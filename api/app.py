@@ -26,6 +26,7 @@ from api.context import RequestContext
 from api.database import Database
 from api.documents import Documents
 from api.endpoint import Endpoint
+from api.exports import routes as export_routes
 from api.graphql.schema import build_schema
 from api.health import healthz, readyz
 from api.limits import Limits
@@ -48,11 +49,12 @@ PAGE_POLICY = (
     "default-src 'self'; script-src 'self' 'wasm-unsafe-eval'; worker-src 'self' blob:; style-src 'self' 'unsafe-inline'; "
     "img-src 'self' data: blob:; connect-src 'self'; object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
 )
+TIANDITU = "https://*.tianditu.gov.cn"
+"""The only place outside from which the page may load, and only where its key is set."""
 HEADERS = [
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
     (b"permissions-policy", b"geolocation=(self), camera=(self), microphone=(self)"),
-    (b"content-security-policy", PAGE_POLICY.encode()),
 ]
 
 
@@ -61,7 +63,7 @@ def build(
     schema: strawberry.Schema | None = None,
     *,
     parts: Sequence[Part] = (feed, files),
-    routes: Sequence[BaseRoute] = (*tile_routes, *file_routes),
+    routes: Sequence[BaseRoute] = (*tile_routes, *file_routes, *export_routes),
     limits: Limits | None = None,
 ) -> Starlette:
     """The whole app. `app.state` has settings, database, accounts, metrics and sockets; while it runs, stamper, hub and files."""
@@ -86,7 +88,7 @@ def build(
             *routes,
             *web_client(),
         ],
-        middleware=[Middleware(SafeHeaders)],
+        middleware=[Middleware(SafeHeaders, policy=page_policy(settings))],
         lifespan=lifespan(parts),
     )
     app.state.settings, app.state.database, app.state.accounts = settings, database, accounts
@@ -179,18 +181,28 @@ class Contexts:
 class SafeHeaders:
     """Adds the headers that keep a browser from guessing, framing and loading from elsewhere."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, policy: str = PAGE_POLICY) -> None:
         self.app = app
+        self.headers = [*HEADERS, (b"content-security-policy", policy.encode())]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         scope["arrived"] = time.time()  # before the body, which may take its time: clocks are compared by it
-        await self.app(scope, receive, _with_headers(send) if scope["type"] == "http" else send)
+        await self.app(scope, receive, _with_headers(send, self.headers) if scope["type"] == "http" else send)
 
 
-def _with_headers(send: Send) -> Callable[[MutableMapping[str, Any]], Awaitable[None]]:
+def page_policy(settings: Settings) -> str:
+    """What the page may load, and from where."""
+    if not settings.tianditu_key:
+        return PAGE_POLICY
+    return PAGE_POLICY.replace("img-src 'self'", f"img-src 'self' {TIANDITU}").replace(
+        "connect-src 'self'", f"connect-src 'self' {TIANDITU}"
+    )
+
+
+def _with_headers(send: Send, headers: list[tuple[bytes, bytes]]) -> Callable[[MutableMapping[str, Any]], Awaitable[None]]:
     async def add(message: MutableMapping[str, Any]) -> None:
         if message["type"] == "http.response.start":
-            message["headers"] = [*message.get("headers", ()), *HEADERS]
+            message["headers"] = [*message.get("headers", ()), *headers]
         await send(message)
 
     return add

@@ -112,12 +112,12 @@ async def coverage(
     as_of: Date | None = None,
 ) -> list[AreaValue]:
     """`tree`: only areas of it, or held by it. `period` (2020, 2020Q3, 2020-07) ends the counting on its last day, or before on `asOf`."""
-    actor, declared = info.context.signed_in(), _indicator(indicator)
-    day = _day(info, period, as_of)
+    actor, declared = info.context.signed_in(), find_indicator(indicator)
+    day = find_day(info.context.now, period, as_of)
     async with info.context.database.engine.connect() as connection:
-        await _check_scope(connection, actor, area)
+        await check_scope(connection, actor, area)
         found = await counting.coverage(connection, actor, declared, area, level, day, tree)
-    return [_value(declared, row) for row in found]
+    return [shown_value(declared, row) for row in found]
 
 
 async def trend(
@@ -130,15 +130,15 @@ async def trend(
     as_of: Date | None = None,
 ) -> list[PeriodValue]:
     """The given periods, all of one length, or the last `count` up to `asOf`."""
-    actor, declared = info.context.signed_in(), _indicator(indicator)
+    actor, declared = info.context.signed_in(), find_indicator(indicator)
     on = _date(as_of) or today(info.context.now)
     spans = _spans(periods, length, count, on)
     days = [Day(min(span.last, on), span.length) for span in spans]
     async with info.context.database.engine.connect() as connection:
-        await _check_scope(connection, actor, area)
+        await check_scope(connection, actor, area)
         found = await counting.trend(connection, actor, declared, area, days)
     return [
-        PeriodValue(period=span.name, as_of=row.on.isoformat(), value=_value(declared, row))
+        PeriodValue(period=span.name, as_of=row.on.isoformat(), value=shown_value(declared, row))
         for span, row in zip(spans, found, strict=False)
     ]
 
@@ -154,13 +154,13 @@ async def ranking(
     first: int = 100,
 ) -> list[RankedValue]:
     """Those farthest from the aim first; areas without data have no place."""
-    actor, declared = info.context.signed_in(), _indicator(indicator)
-    day = _day(info, period, as_of)
+    actor, declared = info.context.signed_in(), find_indicator(indicator)
+    day = find_day(info.context.now, period, as_of)
     async with info.context.database.engine.connect() as connection:
-        await _check_scope(connection, actor, area)
+        await check_scope(connection, actor, area)
         found = await counting.coverage(connection, actor, declared, area, level, day)
     places = counting.ranked(found, best_first=best_first)[: _limit(first)]
-    return [RankedValue(rank=place, value=_value(declared, row)) for place, row in places]
+    return [RankedValue(rank=place, value=shown_value(declared, row)) for place, row in places]
 
 
 async def coverage_records(
@@ -174,10 +174,10 @@ async def coverage_records(
     after: str | None = None,
 ) -> CoverageRecordPage:
     """Only records that the reader may read; never persons for those who may not read persons."""
-    actor, declared = info.context.signed_in(), _indicator(indicator)
-    day, limit = _day(info, period, as_of), _limit(first)
+    actor, declared = info.context.signed_in(), find_indicator(indicator)
+    day, limit = find_day(info.context.now, period, as_of), _limit(first)
     async with info.context.database.engine.connect() as connection:
-        await _check_scope(connection, actor, area)
+        await check_scope(connection, actor, area)
         found = await counting.items(connection, actor, declared, area, part, day, limit + 1, after or "")
     records = [_record(each) for each in found]
     return CoverageRecordPage(records=records[:limit], end_cursor=records[limit - 1].cursor if len(records) > limit else None)
@@ -193,7 +193,7 @@ async def set_indicator_target(
     info: ContextInfo, indicator: strawberry.ID, area: strawberry.ID, year: int, value: float, source: str, op: str = ">="
 ) -> IndicatorTarget:
     context = info.context
-    actor, declared = context.signed_in(), _indicator(indicator)
+    actor, declared = context.signed_in(), find_indicator(indicator)
     _check_target(year, op, value, source)
     target = Target(area, declared.id, year, op, value, declared.scope, source, "sure")
     async with context.database.engine.begin() as connection:
@@ -204,8 +204,11 @@ async def set_indicator_target(
     return IndicatorTarget(area=area, indicator=indicator, year=year, op=op, value=value, source=source)
 
 
-async def _check_scope(connection: AsyncConnection, actor: Actor, code: str) -> None:
-    """The country belongs to nobody's chain: there, everybody finds the areas of their own."""
+async def check_scope(connection: AsyncConnection, actor: Actor, code: str) -> None:
+    """The country belongs to nobody's chain: there, everybody finds the areas of their own.
+
+    Raises Refused: AREA_UNKNOWN, AREA_OUT_OF_SCOPE.
+    """
     found = await area_detail(connection, code)
     if found is None or found.code != code:
         raise Refused(Problem("AREA_UNKNOWN", f"没有代码为 {code} 的区划或管辖区。", "area"))
@@ -213,7 +216,8 @@ async def _check_scope(connection: AsyncConnection, actor: Actor, code: str) -> 
         raise Refused(Problem("AREA_OUT_OF_SCOPE", "该地区不在您的辖区范围内。", "area"))
 
 
-def _indicator(name: str) -> Indicator:
+def find_indicator(name: str) -> Indicator:
+    """Raises Refused: INDICATOR_UNKNOWN."""
     found = engine().declared.indicators.get(name)
     if found is None:
         raise Refused(Problem("INDICATOR_UNKNOWN", f"没有指标 {name}。", "indicator"))
@@ -227,13 +231,13 @@ def _date(text: str | None, field: str = "asOf") -> datetime.date | None:
         raise Refused(Problem("DATE_INVALID", "日期应写作 YYYY-MM-DD。", field)) from None
 
 
-def _day(info: ContextInfo, period: str | None, as_of: str | None) -> Day:
-    """The last day of the period that has come; without a period the year so far."""
+def find_day(now: datetime.datetime, period: str | None, as_of: str | None) -> Day:
+    """The last day of the period that has come; without a period the year so far. Raises Refused: DATE_INVALID, PERIOD_INVALID."""
     on = _date(as_of)
     if period is None:
-        return Day(on or today(info.context.now))
+        return Day(on or today(now))
     span = _span(period, "period")
-    return Day(min(span.last, on or today(info.context.now)), span.length)
+    return Day(min(span.last, on or today(now)), span.length)
 
 
 def _span(text: str, field: str) -> periods.Span:
@@ -271,7 +275,7 @@ def _check_target(year: int, op: str, value: float, source: str) -> None:
         raise Refused(Problem("TARGET_INVALID", "目标须写明依据，不超过 500 字。", "source"))
 
 
-def _value(indicator: Indicator, row: counting.AreaValue) -> AreaValue:
+def shown_value(indicator: Indicator, row: counting.AreaValue) -> AreaValue:
     target = row.target
     return AreaValue(
         area=AreaName(code=strawberry.ID(row.code), name=row.name),
@@ -280,7 +284,7 @@ def _value(indicator: Indicator, row: counting.AreaValue) -> AreaValue:
         value=row.value,
         target=None if target is None else target.value,
         gap=row.gap,
-        provenance=f"{indicator.id} v{indicator.version}, {indicator.note or _formula(engine().declared, indicator)}, {row.on}",
+        provenance=f"{indicator.id} v{indicator.version}, {indicator.note or formula(engine().declared, indicator)}, {row.on}",
         suppressed=row.suppressed,
         met=row.met,
         target_source=None if target is None else f"{target.area} {target.year}: {target.op} {target.value:g}; {target.source}",
@@ -293,7 +297,7 @@ def _record(item: counting.Item) -> CoverageRecord:
     )
 
 
-def _formula(declared: Catalogue, indicator: Indicator) -> str:
+def formula(declared: Catalogue, indicator: Indicator) -> str:
     top, whole = (_side(declared, side) for side in indicator.sides)
     return f"{top} ÷ {whole}" if whole else top
 
@@ -307,7 +311,7 @@ def _info(declared: Catalogue, indicator: Indicator) -> IndicatorInfo:
         id=strawberry.ID(indicator.id),
         label=indicator.label,
         unit=indicator.unit,
-        formula=_formula(declared, indicator),
+        formula=formula(declared, indicator),
         formula_version=indicator.version,
         scope=indicator.scope,
         source=indicator.source,

@@ -30,12 +30,14 @@ class Settings:
     audit_digest: str = "sha256"  # or sm3
     device_keys: bool = False  # only devices that are enrolled with a key may sign in
     tombstone_days: int = 180  # how long the feed itself names what left a scope; later it is read from a list per document
+    tianditu_key: str = field(default="", repr=False)  # of the page's optional base map; "": no outside tiles, and none are allowed
     oldest_client: str = ""  # version below which clients are told to update; "": any
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Settings:
         """Settings from ZHIJIAN_DATABASE_URL, ZHIJIAN_READ_DATABASE_URL, ZHIJIAN_PRODUCTION, ZHIJIAN_EVIDENCE_URL, ZHIJIAN_EVIDENCE_BYTES,
-        ZHIJIAN_AUDIT_DIGEST, ZHIJIAN_DEVICE_KEYS, ZHIJIAN_OLDEST_CLIENT, ZHIJIAN_TOMBSTONE_DAYS, HOST, PORT and DATA.
+        ZHIJIAN_AUDIT_DIGEST, ZHIJIAN_DEVICE_KEYS, ZHIJIAN_OLDEST_CLIENT, ZHIJIAN_TOMBSTONE_DAYS,
+        ZHIJIAN_TIANDITU_KEY, HOST, PORT and DATA.
         The S3 client reads its endpoint and keys from AWS_… by itself.
 
         An empty variable counts as unset. Raises ValueError, naming the variable, for what can't be meant.
@@ -53,6 +55,7 @@ class Settings:
             audit_digest=_one_of("ZHIJIAN_AUDIT_DIGEST", given.get("ZHIJIAN_AUDIT_DIGEST", cls.audit_digest), DIGESTS),
             device_keys=_truth("ZHIJIAN_DEVICE_KEYS", given.get("ZHIJIAN_DEVICE_KEYS", "0")),
             tombstone_days=_days(given.get("ZHIJIAN_TOMBSTONE_DAYS", str(cls.tombstone_days))),
+            tianditu_key=_key("ZHIJIAN_TIANDITU_KEY", given.get("ZHIJIAN_TIANDITU_KEY", "")),
             oldest_client=given.get("ZHIJIAN_OLDEST_CLIENT", cls.oldest_client),
         )
 
@@ -78,6 +81,12 @@ def _bytes(text: str) -> int:
     if not text.isascii() or not text.isdigit() or not 0 < int(text) < 2**53:
         raise ValueError(f"ZHIJIAN_EVIDENCE_BYTES must be a number of bytes, not {text!r}")
     return int(text)
+
+
+def _key(name: str, text: str) -> str:
+    if text and not (text.isascii() and text.isalnum() and len(text) <= 64):
+        raise ValueError(f"{name} must be a key of letters and digits")
+    return text
 
 
 def _days(text: str) -> int:
