@@ -13,7 +13,6 @@ from schema.areas import Level
 from schema.problems import Problem, Refused
 
 ContextInfo = Info[RequestContext, None]
-strawberry.enum(Level, name="AreaLevel", description="How far down an area stands; also a layer of the map.")
 
 
 @strawberry.type(description="An administrative area or jurisdiction.")

@@ -27,7 +27,7 @@ from api.websocket import bearer
 from geo import coverage as counting
 from geo.areas import area_detail
 from geo.coverage import Day, settled_day
-from geo.export import shapes
+from geo.export import Shape, shapes
 from geo.indicators import engine
 from schema.actor import Actor
 from schema.areas import Level, Tree
@@ -48,7 +48,11 @@ FORBIDDEN = frozenset({"AREA_OUT_OF_SCOPE", "FORBIDDEN"})
 
 @dataclass(frozen=True)
 class Asked:
-    """What is to be exported, in the words of `coverage`; `purpose` of a json: png or print."""
+    """What is to be exported, in the words of `coverage`.
+
+    purpose  of a json: png or print
+    compare  the period of a second map that is drawn beside
+    """
 
     form: str
     purpose: str
@@ -58,12 +62,14 @@ class Asked:
     tree: Tree | None
     period: str | None
     as_of: str | None
+    compare: str | None
     day: Day
 
     @property
     def detail(self) -> dict[str, Any]:
         given = {"indicator": self.indicator.id, "level": self.level.name, "tree": self.tree and self.tree.name}
-        return {"export": "coverage", "format": self.purpose or self.form, **given, "period": self.period, "asOf": self.as_of}
+        days = {"period": self.period, "asOf": self.as_of, "compare": self.compare}
+        return {"export": "coverage", "format": self.purpose or self.form, **given, **days}
 
 
 @dataclass(frozen=True)
@@ -107,7 +113,10 @@ def _asked(request: Request, now: datetime) -> Asked:
     level = _one_of(Level, given.get("level", ""), "level")
     tree = _one_of(Tree, given["tree"], "tree") if given.get("tree") else None
     period, as_of = given.get("period") or None, given.get("asOf") or None
-    return Asked(form, purpose, indicator, area, level, tree, period, as_of, find_day(now, period, as_of))
+    compare = given.get("compare") or None
+    if compare:
+        find_day(now, compare, as_of)
+    return Asked(form, purpose, indicator, area, level, tree, period, as_of, compare, find_day(now, period, as_of))
 
 
 def _one_of(choices: type[Choice], name: str, field: str) -> Choice:
@@ -151,7 +160,7 @@ async def _sheet(connection: AsyncConnection, asked: Asked, rows: list[AreaValue
     return Sheet(f"{place.name}{indicator.label}", facts, indicator.unit, rows)
 
 
-def _body(form: str, sheet: Sheet, drawn: dict[str, str | None]) -> bytes:
+def _body(form: str, sheet: Sheet, drawn: dict[str, Shape]) -> bytes:
     if form == "xlsx":
         return workbook(sheet.title, sheet.facts, sheet.unit, [_row(row) for row in sheet.rows])
     if form == "geojson":
@@ -159,12 +168,15 @@ def _body(form: str, sheet: Sheet, drawn: dict[str, str | None]) -> bytes:
     return orjson.dumps({"title": sheet.title, "facts": sheet.facts, "unit": sheet.unit, "rows": [_row(row) for row in sheet.rows]})
 
 
-def _collection(sheet: Sheet, drawn: dict[str, str | None]) -> bytes:
-    features = [
-        {"type": "Feature", "id": row.area.code, "geometry": orjson.Fragment(drawn.get(row.area.code) or "null"), "properties": _row(row)}
-        for row in sheet.rows
-    ]
+def _collection(sheet: Sheet, drawn: dict[str, Shape]) -> bytes:
+    features = [_feature(row, drawn.get(row.area.code)) for row in sheet.rows]
     return orjson.dumps({"type": "FeatureCollection", "name": sheet.title, "metadata": dict(sheet.facts), "features": features})
+
+
+def _feature(row: AreaValue, shape: Shape | None) -> dict[str, Any]:
+    geometry = orjson.Fragment(shape.geometry) if shape else None
+    properties = {**_row(row), "derived": shape is not None and shape.derived}
+    return {"type": "Feature", "id": row.area.code, "geometry": geometry, "properties": properties}
 
 
 def _row(row: AreaValue) -> dict[str, Any]:

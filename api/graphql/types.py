@@ -19,6 +19,7 @@ from strawberry.schema.config import StrawberryConfig
 from strawberry.types.lazy_type import LazyType
 
 from api.graphql.names import camel, pascal, relation
+from schema.areas import Level
 from schema.base import Choice, Column, Kind, Record
 from schema.registry import Registry
 from schema.values import timestamp
@@ -29,6 +30,8 @@ Decimal = NewType("Decimal", str)
 Position = NewType("Position", object)
 Point = NewType("Point", object)
 JSON = NewType("JSON", object)
+# Before any module that names it, whichever is imported first.
+strawberry.enum(Level, name="AreaLevel", description="How far down an area stands; also a layer of the map.")
 
 
 def _as_it_is(value: Any) -> Any:

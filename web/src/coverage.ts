@@ -1,13 +1,30 @@
-/** What the desk asks the server, and how coverage is put into classes. */
+/** What the desk asks the server about coverage. */
 
 import type { Session } from './session';
 
 export type Level = 'COUNTRY' | 'PROVINCE' | 'CITY' | 'COUNTY' | 'TOWNSHIP' | 'VILLAGE' | 'JURISDICTION';
+export type Tree = 'DIVISION' | 'JURISDICTION';
+export type Part = 'NUMERATOR' | 'DENOMINATOR' | 'GAP';
+export type Length = 'MONTH' | 'QUARTER' | 'YEAR';
 
-export const INDICATOR = 'COORDINATOR-TOWNSHIPS';
+export const FIRST_INDICATOR = 'COORDINATOR-TOWNSHIPS';
 export const LEVEL_NAMES: Record<Level, string> = {
   COUNTRY: '全国', PROVINCE: '省级', CITY: '市州', COUNTY: '区县', TOWNSHIP: '乡镇', VILLAGE: '村级', JURISDICTION: '管辖区',
 };
+
+export interface Indicator {
+  id: string;
+  label: string;
+  /** "%" for a share, else what one is counted in. */
+  unit: string;
+  formula: string;
+  note: string;
+  source: string;
+  countable: boolean;
+  waitsFor: string[];
+  personal: boolean;
+  periodic: boolean;
+}
 
 export interface Area {
   code: string;
@@ -17,6 +34,8 @@ export interface Area {
   point: [number, number] | null;
   /** west, south, east, north; null without a boundary. */
   bounds: [number, number, number, number] | null;
+  /** Its outline is derived from points, not surveyed. */
+  derived?: boolean;
 }
 
 export interface Place extends Area {
@@ -28,72 +47,121 @@ export interface Place extends Area {
 
 export interface Value {
   area: { code: string; name: string };
-  numerator: number;
-  denominator: number;
+  /** Null: hidden, since too few persons are behind it. */
+  numerator: number | null;
+  /** Null: hidden, or the indicator is a plain number. */
+  denominator: number | null;
   /** 0 to 1; null: nothing to count. */
   value: number | null;
   target: number | null;
   gap: number | null;
+  met: boolean | null;
+  suppressed: boolean;
+  targetSource: string | null;
   provenance: string;
 }
 
 export interface Row extends Value {
   place: Area | null;
+  /** The same area in the period of comparison. */
+  before: Value | null;
+}
+
+export interface Question {
+  indicator: Indicator;
+  area: string;
+  level: Level | null;
+  period: string | null;
+  asOf: string | null;
+  tree: Tree | null;
+  compare: string | null;
 }
 
 export interface Picture {
+  question: Question;
   place: Place;
   level: Level;
   rows: Row[];
   total: Value | null;
+  totalBefore: Value | null;
 }
 
-const PLACE = `query Place($code: ID!) {
-  area(code: $code) { code name level point bounds levels ancestors { code name } } }`;
-const COVERAGE = `query Coverage($indicator: ID!, $area: ID!, $level: AreaLevel!, $own: AreaLevel!) {
-  rows: coverage(indicator: $indicator, area: $area, level: $level) { ...value }
-  total: coverage(indicator: $indicator, area: $area, level: $own) { ...value }
-  places: areas(parent: $area, level: $level) { code name level point bounds } }
-fragment value on AreaValue { area { code name } numerator denominator value target gap provenance }`;
+export interface PeriodValue {
+  period: string;
+  asOf: string;
+  value: Value;
+}
+
+export interface Listed {
+  record: string;
+  id: string;
+  label: string;
+  area: string;
+}
+
+const INDICATORS = `query Indicators { indicators { id label unit formula note source countable waitsFor personal periodic } }`;
+const VALUE = 'area { code name } numerator denominator value target gap met suppressed targetSource provenance';
+const PLACE = `query Place($code: ID!, $asOf: Date) {
+  area(code: $code, asOf: $asOf) { code name level point bounds levels ancestors { code name } } }`;
+const COVERAGE = `query Coverage($indicator: ID!, $area: ID!, $level: AreaLevel!, $own: AreaLevel!, $tree: Tree, $period: String, $asOf: Date, $compare: String, $two: Boolean!) {
+  rows: coverage(indicator: $indicator, area: $area, level: $level, tree: $tree, period: $period, asOf: $asOf) { ${VALUE} }
+  total: coverage(indicator: $indicator, area: $area, level: $own, period: $period, asOf: $asOf) { ${VALUE} }
+  before: coverage(indicator: $indicator, area: $area, level: $level, tree: $tree, period: $compare, asOf: $asOf) @include(if: $two) { ${VALUE} }
+  totalBefore: coverage(indicator: $indicator, area: $area, level: $own, period: $compare, asOf: $asOf) @include(if: $two) { ${VALUE} }
+  places: areas(parent: $area, level: $level, asOf: $asOf) { code name level point bounds derived } }`;
+const TREND = `query Trend($indicator: ID!, $area: ID!, $length: PeriodLength!, $count: Int!, $asOf: Date) {
+  trend(indicator: $indicator, area: $area, length: $length, count: $count, asOf: $asOf) { period asOf value { ${VALUE} } } }`;
+const RANKING = `query Ranking($indicator: ID!, $area: ID!, $level: AreaLevel!, $period: String, $asOf: Date, $bestFirst: Boolean!) {
+  ranking(indicator: $indicator, area: $area, level: $level, period: $period, asOf: $asOf, bestFirst: $bestFirst, first: 1000) { rank value { ${VALUE} } } }`;
+const RECORDS = `query Records($indicator: ID!, $area: ID!, $part: IndicatorPart!, $period: String, $asOf: Date, $after: String) {
+  page: coverageRecords(indicator: $indicator, area: $area, part: $part, period: $period, asOf: $asOf, after: $after, first: 50) {
+    records { record id label area } endCursor } }`;
+
+interface Found {
+  rows: Value[];
+  total: Value[];
+  before?: Value[];
+  totalBefore?: Value[];
+  places: Area[];
+}
+
+export async function indicators(session: Session): Promise<Indicator[]> {
+  return (await session.query<{ indicators: Indicator[] }>(INDICATORS, {})).indicators;
+}
 
 /** `level` is taken if the place has it, else the counties, else the first below. */
-export async function picture(session: Session, code: string, level: Level | null): Promise<Picture> {
-  const { area: place } = await session.query<{ area: Place }>(PLACE, { code });
-  const shown = choose(place, level);
-  const variables = { indicator: INDICATOR, area: code, level: shown, own: place.level };
-  const found = await session.query<{ rows: Value[]; total: Value[]; places: Area[] }>(COVERAGE, variables);
+export async function picture(session: Session, question: Question): Promise<Picture> {
+  const { area: place } = await session.query<{ area: Place }>(PLACE, { code: question.area, asOf: question.asOf });
+  const level = choose(place, question.level);
+  const found = await session.query<Found>(COVERAGE, { ...variables(question), level, own: place.level, two: question.compare !== null });
   const places = new Map(found.places.map((area) => [area.code, area]));
-  const rows = found.rows.map((value) => ({ ...value, place: places.get(value.area.code) ?? null }));
-  return { place, level: shown, rows, total: found.total[0] ?? null };
+  const before = new Map(found.before?.map((value) => [value.area.code, value]));
+  const rows = found.rows.map((value) => ({ ...value, place: places.get(value.area.code) ?? null, before: before.get(value.area.code) ?? null }));
+  return { question, place, level, rows, total: found.total[0] ?? null, totalBefore: found.totalBefore?.[0] ?? null };
+}
+
+export async function trend(session: Session, question: Question, area: string, length: Length): Promise<PeriodValue[]> {
+  const { indicator, asOf } = question;
+  const count = length === 'YEAR' ? 8 : 12;
+  return (await session.query<{ trend: PeriodValue[] }>(TREND, { indicator: indicator.id, area, length, count, asOf })).trend;
+}
+
+export async function ranking(session: Session, { question, level }: Picture, bestFirst: boolean): Promise<{ rank: number; value: Value }[]> {
+  const found = await session.query<{ ranking: { rank: number; value: Value }[] }>(RANKING, { ...variables(question), level, bestFirst });
+  return found.ranking;
+}
+
+export async function records(session: Session, question: Question, area: string, part: Part, after: string | null): Promise<{ records: Listed[]; endCursor: string | null }> {
+  const { page } = await session.query<{ page: { records: Listed[]; endCursor: string | null } }>(RECORDS, { ...variables(question), area, part, after });
+  return page;
+}
+
+function variables({ indicator, area, tree, period, asOf, compare }: Question): Record<string, string | null> {
+  return { indicator: indicator.id, area, tree, period, asOf, compare };
 }
 
 function choose(place: Place, wanted: Level | null): Level {
   if (wanted && place.levels.includes(wanted)) return wanted;
   if (place.level === 'COUNTRY' && place.levels.includes('PROVINCE')) return 'PROVINCE';
   return place.levels.includes('COUNTY') ? 'COUNTY' : (place.levels[0] ?? 'TOWNSHIP');
-}
-
-export const BREAKS = [0, 0.2, 0.4, 0.6, 0.8, 1];
-export const COLOURS = ['#c4573a', '#e59b62', '#f2d9a0', '#97c1c9', '#2f7391'];
-export const NO_DATA = '#c3c8ce';
-
-/** The class of a value, from 0; null is *no data*. The upper bound belongs to the class below, so 100 % is in the last. */
-export function classOf(value: number | null): number | null {
-  if (value === null) return null;
-  const found = BREAKS.findIndex((bound, index) => index > 0 && value < bound);
-  return found === -1 ? COLOURS.length - 1 : found - 1;
-}
-
-const PERCENT = new Intl.NumberFormat('zh-CN', { style: 'percent', minimumFractionDigits: 1, maximumFractionDigits: 1 });
-const COUNT = new Intl.NumberFormat('zh-CN');
-
-export function percent(value: number | null): string {
-  if (value === null) return '无数据';
-  // never rounded up to full cover, nor down to none
-  const shown = value < 1 ? Math.min(Math.round(value * 1000) / 1000, 0.999) : value;
-  return PERCENT.format(value > 0 ? Math.max(shown, 0.001) : shown);
-}
-
-export function count(value: number): string {
-  return COUNT.format(value);
 }

@@ -1,57 +1,94 @@
-/** The desk: where one stands, the map, the table, and what goes between them. */
+/** The desk: what is asked, the map or two, the list, and what goes between them. The address holds it all. */
 
 import * as address from './address';
-import { count, LEVEL_NAMES, percent, picture, type Level, type Picture, type Row } from './coverage';
+import { FIRST_INDICATOR, indicators, LEVEL_NAMES, picture, type Indicator, type Picture, type Row } from './coverage';
 import { fill, make } from './dom';
+import { exportFile } from './exports';
 import { top, type Page } from './frame';
+import { Problem } from './graphql';
 import { legend } from './legend';
 import type { CoverageMap } from './map';
 import { sentence } from './messages';
+import { available, type Overlay } from './overlays';
+import { Panels } from './panels';
+import { named, Pickers, type File } from './pickers';
+import { change, changed, count, scaleOf, shown } from './scale';
 import type { Session } from './session';
-import { Table } from './table';
+import { missing, Table } from './table';
 
+type How = 'push' | 'replace' | null;
 const COUNTRY = '000000';
+const TABS: Record<address.View, string> = { list: '地区', trend: '趋势', ranking: '排名', records: '明细' };
 
 export class Desk implements Page {
   readonly element: HTMLElement;
   private readonly crumbs = make('nav', { class: 'crumbs', 'aria-label': '所在地区' });
   private readonly levels = make('div', { class: 'levels', role: 'group', 'aria-label': '统计级别' });
   private readonly facts = make('dl', { class: 'facts' });
+  private readonly meaning = make('p', { class: 'meaning' });
   private readonly notice = make('p', { class: 'notice', role: 'alert', hidden: true });
   private readonly spoken = make('p', { class: 'unseen', 'aria-live': 'polite' });
-  private readonly card = make('aside', { class: 'card', 'aria-live': 'polite', hidden: true });
+  private readonly card = make('aside', { class: 'card', hidden: true });
   private readonly unplaced = make('p', { class: 'unplaced', hidden: true });
   private readonly key = make('div', { class: 'map-legend' });
   private readonly ground = make('div', { class: 'map', id: 'map', 'data-state': 'drawing' });
+  private readonly secondGround = make('div', { class: 'map', id: 'map-before', 'data-state': 'drawing' });
+  private readonly captions = [make('b', { class: 'when' }), make('b', { class: 'when' })] as const;
+  private readonly second = make('div', { class: 'map-frame', hidden: true }, this.secondGround, this.captions[1]);
   private readonly caption = make('div', { class: 'caption' });
   private readonly scroller = make('div', { class: 'scroller' });
+  private readonly list = make('div', { class: 'areas', role: 'tabpanel', id: 'list' }, this.caption, this.scroller);
+  private readonly tabs = make('div', { class: 'tabs', role: 'tablist', 'aria-label': '视图', keydown: (event) => this.walkTabs(event as KeyboardEvent) });
   private readonly table: Table;
-  private map: CoverageMap | null = null;
+  private readonly panels: Panels;
+  private readonly pickers: Pickers;
+  private maps: CoverageMap[] = [];
+  private known: Indicator[] = [];
+  private asked = address.read();
   private picture: Picture | null = null;
-  private selected: string | null = null;
-  private onlyGaps = true;
+  private onlyGaps: boolean | null = null;
+  private follows = false;
+  private kinds: Overlay[] = [];
+  private tianditu: string | null = null;
   private turn = 0;
-  private readonly returned = () => void this.restore();
+  private closed = false;
+  private readonly returned = () => { if (location.hash === '' || location.hash.startsWith('#/map')) void this.restore(); };
 
   constructor(private readonly session: Session, leave: () => void) {
     this.table = new Table({ hover: (code) => this.hover(code, 'table'), select: (code) => this.select(code), open: (code) => void this.open(code) });
+    this.panels = new Panels(session, (code) => this.select(code));
+    this.pickers = new Pickers({
+      change: (choice) => void this.load({ ...choice }, 'push'), overlay: (kind, on) => this.overlay(kind, on),
+      ground: (on) => this.maps.forEach((map) => void map.ground(on ? this.tianditu : null)), export: (file) => void this.export(file),
+    });
     this.scroller.append(this.table.element);
-    this.element = make('div', { class: 'desk' }, make('a', { class: 'skip', href: '#areas' }, '跳到表格'), top(session, 'map', leave), this.bar(),
+    const firstFrame = make('div', { class: 'map-frame' }, this.ground, this.captions[0]);
+    this.element = make('div', { class: 'desk' }, make('a', { class: 'skip', href: '#areas', click: (event) => { event.preventDefault(); this.table.focus(); } }, '跳到表格'), top(session, 'map', leave),
+      this.bar(), this.pickers.element,
       make('main', { class: 'work' },
-        make('section', { class: 'map-side', 'aria-label': '覆盖地图' }, this.ground, this.card, this.unplaced, this.key),
-        make('section', { class: 'list-side', id: 'areas', 'aria-label': '地区列表', tabindex: '-1' }, this.facts, this.caption, this.scroller)),
+        make('section', { class: 'map-side', 'aria-label': '覆盖地图' }, make('div', { class: 'maps' }, firstFrame, this.second), this.card, this.unplaced, this.key),
+        make('section', { class: 'list-side', id: 'areas', 'aria-label': '指标与地区', tabindex: '-1' }, this.facts, this.meaning, this.tabs, this.list, this.panels.element)),
       this.spoken);
     window.addEventListener('popstate', this.returned);
   }
 
   async start(): Promise<void> {
+    void import('./map'); // while the figures come
+    try {
+      this.known = await indicators(this.session);
+      this.pickers.offer(this.known, new Date());
+    } catch (reason) {
+      return this.warn(sentence(reason));
+    }
     await this.restore();
+    void this.offerLayers();
   }
 
   close(): void {
+    this.closed = true;
     this.turn += 1; // an answer under way draws nothing any more
     window.removeEventListener('popstate', this.returned);
-    this.map?.remove();
+    this.maps.forEach((map) => map.remove());
   }
 
   private home(): string {
@@ -59,88 +96,153 @@ export class Desk implements Page {
   }
 
   private async restore(): Promise<void> {
-    const { area, level, selected } = address.read();
-    await this.load(area ?? this.home(), level, null);
-    if (selected) this.select(selected);
+    const found = address.read();
+    await this.load(found, null);
+    if (found.selected) this.select(found.selected);
   }
 
-  /** The latest call wins; an answer that comes late is dropped. */
-  private async load(code: string, level: Level | null, how: 'push' | 'replace' | null): Promise<void> {
+  /** The latest call wins; an answer that comes late is dropped. What is asked stays as it was where the server refuses. */
+  private async load(wishes: Partial<address.Address>, how: How): Promise<void> {
     const turn = ++this.turn;
+    const asked = { ...this.asked, selected: null, ...wishes };
     this.element.classList.add('loading');
     const drawing = import('./map');
     try {
-      const found = await picture(this.session, code, level);
+      const found = await picture(this.session, this.question(asked));
       if (turn !== this.turn) return;
+      this.asked = { ...asked, area: found.place.code, level: found.level, indicator: found.question.indicator.id };
       this.warn(null);
       this.show(found, how);
       await this.draw(found, drawing);
     } catch (reason) {
-      if (turn === this.turn) this.warn(sentence(reason));
+      if (turn !== this.turn) return;
+      this.warn(sentence(reason));
+      if (this.picture) this.pickers.show({ ...this.asked, indicator: this.picture.question.indicator.id });
     } finally {
       if (turn === this.turn) this.element.classList.remove('loading');
     }
   }
 
-  private show(found: Picture, how: 'push' | 'replace' | null): void {
+  private question(asked: address.Address): Picture['question'] {
+    const { level, period, asOf, tree, compare } = asked;
+    const name = asked.indicator ?? FIRST_INDICATOR;
+    const indicator = this.known.find(({ id }) => id.toUpperCase() === name.toUpperCase());
+    if (!indicator) throw new Problem('INDICATOR_UNKNOWN', name);
+    return { indicator, area: asked.area ?? this.home(), level, period, asOf, tree, compare };
+  }
+
+  private show(found: Picture, how: How): void {
     this.picture = found;
-    this.selected = null;
     if (how) this.remember(how);
+    this.pickers.show({ ...this.asked, indicator: found.question.indicator.id });
     this.showWhere(found);
     this.showFacts(found);
-    this.showRows(found);
+    this.showRows();
     this.showCard(null);
     this.showUnplaced(found);
-    fill(this.key, legend(found.total?.target ?? found.rows[0]?.target ?? null));
-    document.title = `${found.place.name} · 职业健康监督覆盖`;
-    this.spoken.textContent = `${found.place.name}，${found.rows.length} 个${LEVEL_NAMES[found.level]}，覆盖率 ${percent(found.total?.value ?? null)}`;
+    this.showTabs();
+    fill(this.key, legend(scaleOf(found), found.question.indicator));
+    this.showPeriods(found);
+    const { indicator } = found.question;
+    document.title = `${found.place.name} · ${indicator.label}`;
+    this.spoken.textContent = `${indicator.label}，${found.place.name}，${found.rows.length} 个${LEVEL_NAMES[found.level]}，总体 ${shown(found.total, indicator)}`;
   }
 
   private async draw(found: Picture, drawing: Promise<typeof import('./map')>): Promise<void> {
-    if (this.map) return this.map.show(found);
     try {
-      const { CoverageMap } = await drawing;
-      this.map ??= new CoverageMap(this.ground, () => this.session.token(), this.picture ?? found, {
-        hover: (code) => this.hover(code, 'map'), select: (code) => this.select(code), open: (code) => void this.open(code),
-      });
+      const { CoverageMap, together } = await drawing;
+      if (this.closed) return;
+      const now = this.picture ?? found;
+      const events = { hover: (code: string | null) => this.hover(code, 'map'), select: (code: string | null) => this.select(code), open: (code: string) => void this.open(code) };
+      const [first, second] = this.maps;
+      first?.resize(); // a second one takes or gives half of the place
+      if (first) void first.show(now);
+      else this.maps = [new CoverageMap(this.ground, () => this.session.token(), now, { ...events, moved: () => this.moved() })];
+      const two = now.question.compare !== null;
+      if (second && two) void second.show(now, false);
+      if (second && !two) this.maps.pop()?.remove();
+      if (!second && two) {
+        const made = new CoverageMap(this.secondGround, () => this.session.token(), now, events, 'before');
+        together(this.maps[0]!, made);
+        this.maps.push(made);
+      }
+      this.drawOverlays();
     } catch {
       this.ground.dataset['state'] = 'failed';
       this.warn('地图无法显示：浏览器不支持 WebGL 2，表格仍可使用。');
     }
   }
 
+  private async offerLayers(): Promise<void> {
+    const headers = { authorization: `Bearer ${await this.session.token()}` };
+    const [kinds, settings] = await Promise.all([available(this.session), fetch('/desk.json', { headers }).then((answer) => answer.json() as Promise<{ tianditu?: string | null }>).catch(() => ({ tianditu: null }))]);
+    this.tianditu = settings.tianditu ?? null;
+    this.asked.layers = this.asked.layers.filter((name) => kinds.includes(name as Overlay));
+    this.kinds = kinds;
+    this.drawOverlays();
+    this.pickers.offerLayers(kinds, this.asked.layers, this.tianditu !== null);
+  }
+
+  /** Those that are asked for, once it is known which there are. */
+  private drawOverlays(): void {
+    for (const kind of this.kinds) for (const map of this.maps) void map.overlay(kind, this.asked.layers.includes(kind));
+  }
+
+  private overlay(kind: Overlay, on: boolean): void {
+    this.asked.layers = [...this.asked.layers.filter((name) => name !== kind), ...(on ? [kind] : [])];
+    for (const map of this.maps) void map.overlay(kind, on);
+    this.remember('replace');
+  }
+
+  private async export(file: File): Promise<void> {
+    if (!this.picture) return;
+    this.element.classList.add('loading');
+    try {
+      await exportFile(this.session, this.picture, file, this.maps);
+      this.warn(null);
+      this.spoken.textContent = '已导出';
+    } catch (reason) {
+      this.warn(sentence(reason));
+    }
+    this.element.classList.remove('loading');
+  }
+
   private remember(how: 'push' | 'replace'): void {
-    if (this.picture) address.write({ area: this.picture.place.code, level: this.picture.level, selected: this.selected }, how);
+    address.write(this.asked, how);
   }
 
   private hover(code: string | null, from: 'map' | 'table'): void {
-    this.map?.hover(code);
+    this.maps.forEach((map) => map.hover(code));
     this.table.hover(code, from === 'map');
-    this.showCard(code ?? this.selected);
+    this.showCard(code ?? this.asked.selected);
   }
 
   private select(code: string | null): void {
-    this.selected = code;
-    this.map?.select(code);
+    this.asked.selected = code;
+    this.maps.forEach((map) => map.select(code));
     this.table.select(code);
     this.showCard(code);
     this.remember('replace');
+    if (this.asked.view === 'trend' || this.asked.view === 'records') this.showPanel();
   }
 
   private async open(code: string): Promise<void> {
     if (!this.canOpen()) return;
     const byKeyboard = this.element.querySelector('.table tr:focus') !== null;
-    await this.load(code, null, 'push');
+    await this.load({ area: code, level: null }, 'push');
     if (byKeyboard) this.table.focus();
   }
 
   private canOpen(): boolean {
-    return this.picture !== null && this.picture.level !== 'TOWNSHIP';
+    return this.picture !== null && this.picture.level !== 'TOWNSHIP' && this.picture.level !== 'VILLAGE';
+  }
+
+  private moved(): void {
+    if (this.follows) this.showRows();
   }
 
   private bar(): HTMLElement {
-    const again = make('button', { type: 'button', class: 'quiet', title: '重新读取数据', 'aria-label': '刷新',
-      click: () => { if (this.picture) void this.load(this.picture.place.code, this.picture.level, 'replace'); } }, '↻');
+    const again = make('button', { type: 'button', class: 'quiet', title: '重新读取数据', 'aria-label': '刷新', click: () => void this.load({}, 'replace') }, '↻');
     return make('div', { class: 'bar' }, this.crumbs, this.notice, this.levels, again);
   }
 
@@ -149,45 +251,107 @@ export class Desk implements Page {
     const all = home.has(COUNTRY);
     const first = place.ancestors.findIndex((area) => home.has(area.code));
     const above = all ? place.ancestors : first < 0 ? [] : place.ancestors.slice(first);
-    const links = above.flatMap((area) => [make('button', { type: 'button', click: () => void this.load(area.code, null, 'push') }, area.name), make('span', { 'aria-hidden': 'true' }, '›')]);
+    const links = above.flatMap((area) => [make('button', { type: 'button', click: () => void this.load({ area: area.code, level: null }, 'push') }, area.name), make('span', { 'aria-hidden': 'true' }, '›')]);
     fill(this.crumbs, ...links, make('strong', { 'aria-current': 'location' }, place.name));
-    fill(this.levels, ...place.levels.filter((choice) => choice !== 'VILLAGE' && (choice !== 'TOWNSHIP' || place.level === 'COUNTY' || place.levels.length === 1)).map((choice) =>
-      make('button', { type: 'button', 'aria-pressed': String(choice === level), click: () => void this.load(place.code, choice, 'push') }, `按${LEVEL_NAMES[choice]}`)));
+    const offered = place.levels.filter((choice) => choice !== 'VILLAGE' && (choice !== 'TOWNSHIP' || !['COUNTRY', 'PROVINCE'].includes(place.level) || place.levels.length === 1));
+    fill(this.levels, ...offered.map((choice) => make('button', { type: 'button', 'aria-pressed': String(choice === level), click: () => void this.load({ area: place.code, level: choice }, 'push') }, `按${LEVEL_NAMES[choice]}`)));
     this.levels.hidden = this.levels.childElementCount < 2;
   }
 
-  private showFacts({ rows, total, level }: Picture): void {
+  private showFacts({ question, rows, total, totalBefore, level }: Picture): void {
+    const { indicator, compare } = question;
     const fact = (label: string, value: string, kind = '') => make('div', { class: kind }, make('dt', {}, label), make('dd', {}, value));
-    const below = rows.filter((row) => row.value !== null && row.target !== null && row.value < row.target).length;
-    const none = total === null || total.denominator === 0;
-    fill(this.facts,
-      fact('覆盖率', percent(total?.value ?? null), 'lead'),
-      fact('乡镇', none ? '—' : count(total.denominator)),
-      fact('已覆盖', none ? '—' : count(total.numerator)),
-      fact('未覆盖', none ? '—' : count(total.denominator - total.numerator), 'gap'),
-      level === 'TOWNSHIP' ? null : fact(`未达目标${LEVEL_NAMES[level]}`, count(below)));
+    const judged = rows.some((row) => row.met !== null);
+    const hidden = total?.suppressed ?? false;
+    const parts = total?.denominator !== null || hidden;
+    const lead = indicator.unit === '%' ? '总体' : `总体（${indicator.unit}）`;
+    fill(this.facts, fact(lead, shown(total, indicator), 'lead'),
+      parts ? fact('分母', count(total?.denominator ?? null, hidden)) : null, parts ? fact('分子', count(total?.numerator ?? null, hidden)) : null,
+      parts && indicator.unit === '%' ? fact('差额', count(total && missing(total), hidden), 'gap') : null,
+      judged ? fact(`未达标${LEVEL_NAMES[level]}`, count(rows.filter((row) => row.met === false).length)) : null,
+      compare ? fact('较对比期', changed(total && change(total, totalBefore), indicator)) : null);
+    this.meaning.textContent = `口径：${indicator.formula}${indicator.note ? `。${indicator.note}` : ''}`;
+    this.meaning.title = [this.meaning.textContent, `来源：${indicator.source}`, total?.targetSource ? `目标：${total.targetSource}` : ''].filter(Boolean).join('\n');
   }
 
-  private showRows(found: Picture): void {
-    const townships = found.level === 'TOWNSHIP';
-    const gaps = found.rows.filter((row) => row.value !== null && row.value === 0);
-    const rows = townships && this.onlyGaps ? gaps : found.rows;
-    this.table.show(rows, found.level, this.canOpen());
-    fill(this.caption, make('h2', {}, townships ? `无在岗协管员的乡镇（${gaps.length}）` : `各${LEVEL_NAMES[found.level]}覆盖情况（${found.rows.length}）`),
-      townships ? this.gapSwitch(found) : make('span', { class: 'hint' }, '单击选中，双击或回车进入'));
-    this.scroller.classList.toggle('empty', rows.length === 0);
-    this.scroller.dataset['empty'] = townships ? '本区县各乡镇均有在岗协管员' : '没有可显示的地区';
+  /** The list, as the switches above it say. */
+  private showRows(): void {
+    const found = this.picture;
+    if (!found) return;
+    const { rows, level } = found;
+    const judged = rows.some((row) => row.met !== null);
+    const gapsOnly = judged && (this.onlyGaps ?? level === 'TOWNSHIP');
+    const [map] = this.maps;
+    const listed = rows.filter((row) => (!gapsOnly || row.met === false) && (!this.follows || !map || map.shows(row)));
+    this.table.show(listed, found, this.canOpen());
+    this.table.select(this.asked.selected);
+    const title = gapsOnly ? `未达标${LEVEL_NAMES[level]}` : `各${LEVEL_NAMES[level]}`;
+    fill(this.caption, make('h2', {}, `${title}（${listed.length}${listed.length < rows.length ? ` / ${rows.length}` : ''}）`),
+      make('div', { class: 'switches' },
+        judged ? this.switch('gaps', '只列未达标', gapsOnly, (on) => { this.onlyGaps = on; }) : null,
+        this.switch('follow', '随地图范围', this.follows, (on) => { this.follows = on; })));
+    this.scroller.classList.toggle('empty', listed.length === 0);
+    this.scroller.dataset['empty'] = rows.length === 0 ? '没有可显示的地区' : gapsOnly && !this.follows ? '各地区均已达标或无数据' : '地图范围内没有这样的地区';
+  }
+
+  private switch(name: string, label: string, on: boolean, set: (on: boolean) => void): HTMLElement {
+    const box = make('input', { type: 'checkbox', checked: on, change: () => {
+      set(box.checked);
+      this.showRows();
+      this.caption.querySelector<HTMLElement>(`[data-switch=${name}] input`)?.focus();
+    } });
+    return make('label', { class: 'switch', 'data-switch': name }, box, label);
   }
 
   private showUnplaced({ rows, level }: Picture): void {
-    const missing = rows.filter((row) => !row.place?.point).length;
-    this.unplaced.hidden = missing === 0;
-    this.unplaced.textContent = `${missing} 个${LEVEL_NAMES[level]}尚无位置，只列在表中`;
+    const without = rows.filter((row) => !row.place?.point).length;
+    const derived = rows.some((row) => row.place?.derived) ? '虚线乡镇界由位置推算，仅为示意' : '';
+    this.unplaced.textContent = [without ? `${without} 个${LEVEL_NAMES[level]}尚无位置，只列在表中` : '', derived].filter(Boolean).join('；');
+    this.unplaced.hidden = !this.unplaced.textContent;
   }
 
-  private gapSwitch(found: Picture): HTMLElement {
-    const box = make('input', { type: 'checkbox', checked: !this.onlyGaps, change: () => { this.onlyGaps = !this.onlyGaps; this.showRows(found); this.table.select(this.selected); } });
-    return make('label', { class: 'switch' }, box, '显示全部乡镇');
+  private showPeriods({ question }: Picture): void {
+    const { period, compare } = question;
+    this.second.hidden = compare === null;
+    this.captions[0].hidden = compare === null;
+    this.captions[0].textContent = period ? named(period) : '本年至今';
+    this.captions[1].textContent = compare ? named(compare) : '';
+    this.element.classList.toggle('two', compare !== null);
+  }
+
+  private showTabs(): void {
+    const { view } = this.asked;
+    fill(this.tabs, ...address.VIEWS.map((name) => make('button', {
+      type: 'button', role: 'tab', id: `tab-${name}`, 'aria-selected': String(name === view), tabindex: name === view ? '0' : '-1', 'aria-controls': name === 'list' ? 'list' : 'panel',
+      click: () => this.turnTo(name) }, TABS[name])));
+    this.list.hidden = view !== 'list';
+    this.panels.element.hidden = view === 'list';
+    this.panels.element.setAttribute('aria-labelledby', `tab-${view}`);
+    this.showPanel();
+  }
+
+  private turnTo(view: address.View): void {
+    this.asked.view = view;
+    this.remember('push');
+    this.showTabs();
+    this.tabs.querySelector<HTMLElement>('[aria-selected=true]')?.focus();
+  }
+
+  private walkTabs(event: KeyboardEvent): void {
+    const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
+    if (step === undefined) return;
+    event.preventDefault();
+    const at = address.VIEWS.indexOf(this.asked.view) + step + address.VIEWS.length;
+    this.turnTo(address.VIEWS[at % address.VIEWS.length]!);
+  }
+
+  private showPanel(): void {
+    const found = this.picture;
+    if (!found || this.asked.view === 'list') return;
+    const place = found.rows.find(({ area }) => area.code === this.asked.selected)?.area ?? found.place;
+    if (this.asked.view === 'trend') void this.panels.trend(found, place);
+    else if (this.asked.view === 'records') void this.panels.records(found, place);
+    else void this.panels.ranking(found);
   }
 
   private showCard(code: string | null): void {
@@ -197,11 +361,13 @@ export class Desk implements Page {
   }
 
   private cardOf(row: Row): (HTMLElement | null)[] {
-    const name = make('h3', {}, row.area.name);
-    if (this.picture?.level === 'TOWNSHIP') return [name, make('p', {}, row.value === null ? '无数据' : row.value > 0 ? '有在岗协管员' : '无在岗协管员')];
-    const gap = row.gap !== null && row.gap > 0 ? make('p', { class: 'below' }, `距目标还差 ${percent(row.gap)}`) : null;
-    return [name, make('p', { class: 'big' }, percent(row.value)), make('p', {}, `${count(row.numerator)} / ${count(row.denominator)} 个乡镇有在岗协管员`), gap,
-      make('button', { type: 'button', class: 'link', click: () => void this.open(row.area.code) }, `进入${row.area.name} ›`)];
+    const { indicator, compare } = this.picture!.question;
+    const parts = row.denominator === null ? null : make('p', {}, `分子 / 分母：${count(row.numerator, row.suppressed)} / ${count(row.denominator)}`);
+    const gap = row.met === false && row.gap !== null ? make('p', { class: 'below' }, `▼ 距目标还差 ${shown({ ...row, value: Math.abs(row.gap) }, indicator)}`) : null;
+    const difference = compare ? make('p', {}, `较对比期 ${changed(change(row, row.before), indicator)}`) : null;
+    const deeds = [this.canOpen() ? make('button', { type: 'button', class: 'link', click: () => void this.open(row.area.code) }, `进入${row.area.name} ›`) : null,
+      make('button', { type: 'button', class: 'link', click: () => { this.select(row.area.code); this.turnTo('records'); } }, '明细 ›')];
+    return [make('h3', {}, row.area.name), make('p', { class: 'big' }, shown(row, indicator)), parts, gap, difference, make('p', { class: 'deeds' }, ...deeds)];
   }
 
   private warn(text: string | null): void {
@@ -209,3 +375,4 @@ export class Desk implements Page {
     this.notice.textContent = text;
   }
 }
+

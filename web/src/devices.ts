@@ -1,6 +1,6 @@
 /** The terminals of a supervisor's people: who was last seen when, who is behind, who is lost. */
 
-import { count } from './coverage';
+import { count } from './scale';
 import { fill, make } from './dom';
 import { ago, askPerson, moment, top, type Page } from './frame';
 import { sentence } from './messages';

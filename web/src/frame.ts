@@ -21,7 +21,8 @@ const PLACES: { place: Place; label: string; chief: boolean }[] = [
 
 /** The page that the address names; the map where it names none. */
 export function place(): Place {
-  const found = PLACES.find((one) => location.hash === `#/${one.place}`);
+  const [named] = location.hash.split('?'); // what follows is the page's own state
+  const found = PLACES.find((one) => named === `#/${one.place}`);
   return found?.place ?? 'map';
 }
 

@@ -1,6 +1,6 @@
 /** The conflict inbox: what lost or was refused, and a person's decision on it. */
 
-import { count } from './coverage';
+import { count } from './scale';
 import { fill, make } from './dom';
 import { askPerson, moment, top, type Page } from './frame';
 import { sentence } from './messages';

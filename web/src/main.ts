@@ -11,6 +11,7 @@ import { Session } from './session';
 
 const root = document.getElementById('app')!;
 let page: Page | null = null;
+let shown = place();
 const session = new Session((reason) => showLogin(sentence(reason)));
 
 function showLogin(notice = ''): void {
@@ -23,6 +24,7 @@ function showLogin(notice = ''): void {
 
 function showPage(): void {
   page?.close();
+  shown = place();
   page = made();
   fill(root, page.element);
   void page.start();
@@ -41,7 +43,7 @@ async function leave(): Promise<void> {
 }
 
 window.addEventListener('hashchange', () => {
-  if (page) showPage();
+  if (page && place() !== shown) showPage(); // within a page, its state is its own matter
 });
 
 session.resume().then((resumed) => (resumed ? showPage() : showLogin()), (reason: unknown) => {

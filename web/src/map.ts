@@ -2,7 +2,9 @@
 
 import { Map as Base, setWorkerUrl, NavigationControl, AttributionControl, type ExpressionSpecification, type GeoJSONSource,
   type LayerSpecification, type MapMouseEvent, type StyleSpecification } from 'maplibre-gl';
-import { classOf, COLOURS, NO_DATA, percent, type Level, type Picture, type Row } from './coverage';
+import type { Level, Picture, Row } from './coverage';
+import { overlayLayers, type Overlay } from './overlays';
+import { classOf, figure, HIDDEN, NONE, scaleOf, shown as words, type Scale } from './scale';
 
 declare const MAP_WORKER: string;
 setWorkerUrl(MAP_WORKER);
@@ -11,15 +13,18 @@ export interface Events {
   hover(code: string | null): void;
   select(code: string | null): void;
   open(code: string): void;
+  /** The map shows another part of the world. */
+  moved?(): void;
 }
 
-const LAYERS = { PROVINCE: 'province', CITY: 'city', COUNTY: 'county' } as const;
+const LAYERS = { PROVINCE: 'province', CITY: 'city', COUNTY: 'county', TOWNSHIP: 'township' } as const;
 type Drawn = keyof typeof LAYERS;
 const DRAWN = Object.keys(LAYERS) as Drawn[];
 const TILE_DEPTH = 12; // deeper zooms draw these tiles larger
 const CHINA: [number, number, number, number] = [73.5, 18, 135.1, 53.6];
 const FONT = '"Noto Sans CJK SC", "Source Han Sans SC", "PingFang SC", "Microsoft YaHei", sans-serif';
 const OUTSIDE = '#eceff1';
+const DERIVED = { 'line-color': '#8a98a3', 'line-width': 0.8, 'line-dasharray': [3, 2] }; // no surveyed line
 const LETTERS = { 'text-font': ['Medium'] }; // the weight; the family is FONT
 const INK = { 'text-color': '#101d27', 'text-halo-color': 'rgba(255,255,255,.92)', 'text-halo-width': 1.6 };
 const LOCALE = {
@@ -29,7 +34,19 @@ const LOCALE = {
 };
 
 const STATE: ExpressionSpecification = ['coalesce', ['feature-state', 'class'], -2];
-const COLOUR: ExpressionSpecification = ['match', STATE, -1, NO_DATA, ...COLOURS.flatMap((colour, index) => [index, colour]), OUTSIDE] as unknown as ExpressionSpecification;
+const UNKNOWN = '#dfe3e7'; // under the patterns of no data and of hidden values
+const TIANDITU = ['vec', 'cva'] as const; // ground, names
+
+/** Which of both periods a map shows. */
+export type Side = 'now' | 'before';
+
+function colours(scale: string[], of: ExpressionSpecification): ExpressionSpecification {
+  return ['match', of, NONE, UNKNOWN, HIDDEN, UNKNOWN, ...scale.flatMap((colour, index) => [index, colour]), OUTSIDE] as unknown as ExpressionSpecification;
+}
+
+function when(state: number): ExpressionSpecification {
+  return ['case', ['==', STATE, state], 1, 0];
+}
 
 function hidden(level: Drawn): { source: string; 'source-layer': string; layout: { visibility: 'none' } } {
   return { source: 'areas', 'source-layer': LAYERS[level], layout: { visibility: 'none' } };
@@ -37,8 +54,10 @@ function hidden(level: Drawn): { source: string; 'source-layer': string; layout:
 
 function groundLayers(level: Drawn): LayerSpecification[] {
   return [
-    { id: `${level}-fill`, type: 'fill', ...hidden(level), paint: { 'fill-color': COLOUR, 'fill-antialias': false } },
-    { id: `${level}-edge`, type: 'line', ...hidden(level), paint: { 'line-color': '#ffffff', 'line-width': ['interpolate', ['linear'], ['zoom'], 4, 0.4, 8, 1.1] } },
+    { id: `${level}-fill`, type: 'fill', ...hidden(level), paint: { 'fill-color': OUTSIDE, 'fill-antialias': false } },
+    { id: `${level}-none`, type: 'fill', ...hidden(level), paint: { 'fill-pattern': 'hatch', 'fill-opacity': when(NONE) } },
+    { id: `${level}-hidden`, type: 'fill', ...hidden(level), paint: { 'fill-pattern': 'dots', 'fill-opacity': when(HIDDEN) } },
+    { id: `${level}-edge`, type: 'line', ...hidden(level), paint: level === 'TOWNSHIP' ? DERIVED : { 'line-color': '#ffffff', 'line-width': ['interpolate', ['linear'], ['zoom'], 4, 0.4, 8, 1.1] } },
   ];
 }
 
@@ -70,8 +89,7 @@ function style(): StyleSpecification {
       ...DRAWN.flatMap(highlightLayers),
       { id: 'points', type: 'circle', source: 'points', paint: {
         'circle-radius': ['case', ['boolean', ['feature-state', 'selected'], false], 8, ['boolean', ['feature-state', 'hovered'], false], 7, 5],
-        'circle-color': ['match', ['get', 'class'], 0, COLOURS[0]!, -1, NO_DATA, COLOURS[COLOURS.length - 1]!] as unknown as ExpressionSpecification,
-        'circle-stroke-color': '#ffffff', 'circle-stroke-width': 1.5 } },
+        'circle-color': UNKNOWN, 'circle-stroke-color': ['case', ['get', 'below'], '#101d27', '#ffffff'], 'circle-stroke-width': ['case', ['get', 'below'], 2, 1.5] } },
       { id: 'point-names', type: 'symbol', source: 'points', paint: INK,
         layout: { ...LETTERS, 'text-field': ['get', 'name'], 'text-size': 12.5, 'text-anchor': 'top', 'text-offset': [0, 0.6] } },
       { id: 'labels', type: 'symbol', source: 'labels', paint: INK,
@@ -82,27 +100,33 @@ function style(): StyleSpecification {
 }
 
 export class CoverageMap {
-  private readonly base: Base;
+  readonly base: Base;
   private shown: string[] = [];
   private level: Level = 'COUNTY';
+  private scale: Scale | null = null;
   private hovered: string | null = null;
   private selected: string | null = null;
+  private readonly overlays = new Set<Overlay>();
   private readonly ready: Promise<void>;
 
-  constructor(private readonly container: HTMLElement, token: () => Promise<string>, first: Picture, private readonly events: Events) {
+  constructor(private readonly container: HTMLElement, token: () => Promise<string>, first: Picture, private readonly events: Events, private readonly side: Side = 'now') {
     this.base = new Base({
       container, style: style(), bounds: first.place.bounds ?? CHINA, fitBoundsOptions: { padding: padding(container) }, locale: LOCALE,
-      transformRequest: async (url) => ({ url, headers: { authorization: `Bearer ${await token()}` } }),
+      transformRequest: async (url) => (url.startsWith(`${location.origin}/`) ? { url, headers: { authorization: `Bearer ${await token()}` } } : { url }),
       localIdeographFontFamily: FONT, attributionControl: false, fadeDuration: 0, dragRotate: false, touchPitch: false, pitchWithRotate: false,
       renderWorldCopies: false, minZoom: 2, maxZoom: 14, maxBounds: [50, -5, 160, 65], cooperativeGestures: matchMedia('(max-width: 720px)').matches,
     });
     this.base.touchZoomRotate.disableRotation();
     this.base.addControl(new NavigationControl({ showCompass: false }), 'top-right');
     this.base.addControl(new AttributionControl({ compact: false }), 'bottom-right');
-    this.ready = new Promise((resolve) => this.base.once('style.load', () => resolve()));
+    this.ready = new Promise((resolve) => this.base.once('style.load', () => {
+      this.base.addImage('hatch', pattern((x, y) => (x + y) % 8 < 2));
+      this.base.addImage('dots', pattern((x, y) => x % 4 < 2 && y % 4 < 2));
+      resolve();
+    }));
     this.listen();
     void this.show(first, false);
-    window.zhijianMap = this.base;
+    window[side === 'now' ? 'zhijianMap' : 'zhijianMapBefore'] = this.base;
   }
 
   async show(picture: Picture, move = true): Promise<void> {
@@ -110,10 +134,56 @@ export class CoverageMap {
     this.container.dataset['state'] = 'drawing';
     this.forget();
     this.level = picture.level;
-    for (const level of DRAWN) this.visible(level, level === this.drawn());
+    for (const level of DRAWN) this.visible(level, level === this.drawn() || level === this.level);
+    this.paint(scaleOf(picture));
     this.colour(picture);
     this.name(picture);
     if (move && picture.place.bounds) this.base.fitBounds(picture.place.bounds, { padding: padding(this.container), duration: still() ? 0 : 500 });
+  }
+
+  /** Whether an area is in what the map shows now; areas without a place are nowhere. */
+  shows({ place }: Row): boolean {
+    const seen = this.base.getBounds();
+    if (!place?.bounds) return place?.point ? seen.contains(place.point) : false;
+    const [west, south, east, north] = place.bounds;
+    return west < seen.getEast() && east > seen.getWest() && south < seen.getNorth() && north > seen.getSouth();
+  }
+
+  /** Points of enterprises, sites, coordinators or gaps above the areas. */
+  async overlay(kind: Overlay, on: boolean): Promise<void> {
+    await this.ready;
+    if (on === this.overlays.has(kind)) return;
+    if (on) {
+      this.base.addSource(kind, { type: 'vector', tiles: [`${location.origin}/tiles/${kind}/{z}/{x}/{y}`], maxzoom: TILE_DEPTH });
+      for (const layer of overlayLayers(kind)) this.base.addLayer(layer);
+      this.overlays.add(kind);
+      return;
+    }
+    for (const { id } of overlayLayers(kind)) this.base.removeLayer(id);
+    this.base.removeSource(kind);
+    this.overlays.delete(kind);
+  }
+
+  /** 天地图 below the areas, which let it shine through; null takes it away. */
+  async ground(key: string | null): Promise<void> {
+    await this.ready;
+    for (const name of TIANDITU) {
+      if (this.base.getLayer(name)) this.base.removeLayer(name);
+      if (this.base.getSource(name)) this.base.removeSource(name);
+      if (key) this.base.addSource(name, { type: 'raster', tileSize: 256, tiles: tianditu(name, key), maxzoom: 18, attribution: '底图：天地图' });
+      if (key) this.base.addLayer({ id: name, type: 'raster', source: name }, name === 'vec' ? 'PROVINCE-fill' : 'labels');
+    }
+    for (const level of DRAWN) this.base.setPaintProperty(`${level}-fill`, 'fill-opacity', key ? 0.62 : 1);
+  }
+
+  /** The map as it is drawn now; drawn anew, since a canvas of WebGL is empty between frames. */
+  async picture(): Promise<ImageBitmap> {
+    await this.ready;
+    if (!this.base.loaded()) await this.base.once('idle');
+    return new Promise((resolve, reject) => {
+      this.base.once('render', () => createImageBitmap(this.base.getCanvas()).then(resolve, reject));
+      this.base.triggerRepaint();
+    });
   }
 
   hover(code: string | null): void {
@@ -139,6 +209,7 @@ export class CoverageMap {
 
   private listen(): void {
     this.base.on('idle', () => { this.container.dataset['state'] = 'idle'; });
+    this.base.on('moveend', () => this.events.moved?.());
     this.base.on('mousemove', (event) => this.events.hover(this.at(event)));
     this.base.on('mouseout', () => this.events.hover(null));
     this.base.on('click', (event) => {
@@ -150,38 +221,64 @@ export class CoverageMap {
 
   /** The code of the shown area under the pointer; areas outside the table don't answer. */
   private at(event: MapMouseEvent): string | null {
-    const layer = this.level === 'TOWNSHIP' ? 'points' : `${this.drawn()}-fill`;
-    const [feature] = this.base.queryRenderedFeatures(event.point, { layers: [layer] });
+    const layers = this.level === 'TOWNSHIP' ? ['points', 'TOWNSHIP-fill'] : [`${this.drawn()}-fill`];
+    const [feature] = this.base.queryRenderedFeatures(event.point, { layers });
     const code = feature ? String(feature.id) : '';
     const found = this.shown.includes(code) ? code : null;
     this.base.getCanvas().style.cursor = found ? 'pointer' : '';
     return found;
   }
 
-  /** Townships have no boundaries: they stand as points on their county. */
-  private drawn(): Drawn {
+  /** Townships stand as points on their county; where there is a derived outline, they have it too. */
+  private drawn(): Exclude<Drawn, 'TOWNSHIP'> {
     return this.level === 'PROVINCE' || this.level === 'CITY' ? this.level : 'COUNTY';
   }
 
   private visible(level: Drawn, yes: boolean): void {
-    for (const part of ['fill', 'edge', 'hover', 'selected']) this.base.setLayoutProperty(`${level}-${part}`, 'visibility', yes ? 'visible' : 'none');
+    for (const part of ['fill', 'none', 'hidden', 'edge', 'hover', 'selected']) this.base.setLayoutProperty(`${level}-${part}`, 'visibility', yes ? 'visible' : 'none');
+  }
+
+  private paint(scale: Scale): void {
+    if (this.scale?.colours.join() === scale.colours.join()) {
+      this.scale = scale;
+      return;
+    }
+    this.scale = scale;
+    for (const level of DRAWN) this.base.setPaintProperty(`${level}-fill`, 'fill-color', colours(scale.colours, STATE));
+    this.base.setPaintProperty('points', 'circle-color', colours(scale.colours, ['get', 'class']));
   }
 
   private colour(picture: Picture): void {
     this.shown = picture.rows.map((row) => row.area.code);
-    if (this.level !== 'TOWNSHIP') {
-      for (const row of picture.rows) this.set(row.area.code, { class: classOf(row.value) ?? -1, value: row.value });
-    } else if (picture.place.level === 'COUNTY') {
-      this.base.setFeatureState({ source: 'areas', sourceLayer: 'county', id: picture.place.code }, { class: classOf(picture.total?.value ?? null) ?? -1, selected: true });
-    }
+    for (const row of picture.rows) this.set(row.area.code, this.stateOf(row));
+    if (this.level === 'TOWNSHIP' && picture.place.level === 'COUNTY') this.frame(picture);
+  }
+
+  /** The county around townships; in its own colour where none of them has a place. */
+  private frame(picture: Picture): void {
+    const whole = this.side === 'now' ? picture.total : picture.totalBefore;
+    const own = whole && this.scale && !picture.rows.some((row) => row.place?.point) ? { class: classOf(whole, this.scale) } : {};
+    this.base.setFeatureState({ source: 'areas', sourceLayer: 'county', id: picture.place.code }, { selected: true, ...own });
+  }
+
+  private stateOf(row: Row): { class: number; value: number | null } {
+    const value = this.side === 'now' ? row : row.before;
+    return value && this.scale ? { class: classOf(value, this.scale), value: figure(value) } : { class: NONE, value: null };
   }
 
   private name(picture: Picture): void {
     const placed = picture.rows.filter((row) => row.place?.point);
-    const points = this.level === 'TOWNSHIP' ? placed : [];
-    this.source('points').setData(collection(points.map((row) => feature(row, { code: row.area.code, name: row.area.name, class: row.value === null ? -1 : row.value > 0 ? 1 : 0 }))));
-    const named = this.level === 'TOWNSHIP' ? [] : placed;
-    this.source('labels').setData(collection(named.map((row) => feature(row, { text: `${row.area.name}\n${percent(row.value)}`, order: row.value ?? 2 }))));
+    const townships = this.level === 'TOWNSHIP';
+    const value = (row: Row) => (this.side === 'now' ? row : row.before);
+    const below = (row: Row) => value(row)?.met === false;
+    const text = (row: Row) => `${row.area.name}\n${words(value(row), picture.question.indicator)}${below(row) ? ' ▼' : ''}`;
+    const signs: Record<number, string> = { [NONE]: '（无数据）', [HIDDEN]: '（已隐藏）' };
+    const points = placed.map((row) => {
+      const state = this.stateOf(row).class;
+      return feature(row, { code: row.area.code, name: `${row.area.name}${signs[state] ?? (below(row) ? ' ▼' : '')}`, class: state, below: below(row) });
+    });
+    this.source('points').setData(collection(townships ? points : []));
+    this.source('labels').setData(collection(townships ? [] : placed.map((row) => feature(row, { text: text(row), order: row.value ?? 2 }))));
   }
 
   private source(name: string): GeoJSONSource {
@@ -189,8 +286,9 @@ export class CoverageMap {
   }
 
   private set(code: string, state: object): void {
-    const target = this.level === 'TOWNSHIP' ? { source: 'points', id: code } : { source: 'areas', sourceLayer: LAYERS[this.drawn()], id: code };
-    this.base.setFeatureState(target, state);
+    const sourceLayer = this.level === 'TOWNSHIP' ? 'township' : LAYERS[this.drawn()];
+    this.base.setFeatureState({ source: 'areas', sourceLayer, id: code }, state);
+    if (this.level === 'TOWNSHIP') this.base.setFeatureState({ source: 'points', id: code }, state);
   }
 
   private flag(code: string | null, name: string, value: boolean): void {
@@ -202,6 +300,32 @@ export class CoverageMap {
     this.base.removeFeatureState({ source: 'points' });
     this.hovered = this.selected = null;
   }
+}
+
+function tianditu(layer: string, key: string): string[] {
+  const query = `SERVICE=WMTS&REQUEST=GetTile&VERSION=1.0.0&LAYER=${layer}&STYLE=default&TILEMATRIXSET=w&FORMAT=tiles&TILEMATRIX={z}&TILEROW={y}&TILECOL={x}&tk=${key}`;
+  return [0, 1, 2, 3].map((server) => `https://t${server}.tianditu.gov.cn/${layer}_w/wmts?${query}`);
+}
+
+/** A tile of 8 pixels, dark where `dark` says so: told apart without colours. */
+function pattern(dark: (x: number, y: number) => boolean): ImageData {
+  const image = new ImageData(8, 8);
+  for (let at = 0; at < 64; at += 1) image.data.set(dark(at % 8, at >> 3) ? [120, 132, 142, 190] : [0, 0, 0, 0], at * 4);
+  return image;
+}
+
+/** Two maps that always show the same part of the world; ends when either is taken away. */
+export function together(first: CoverageMap, second: CoverageMap): void {
+  let moving = false;
+  const follow = (leader: Base, follower: Base) => leader.on('move', () => {
+    if (moving) return;
+    moving = true;
+    follower.jumpTo({ center: leader.getCenter(), zoom: leader.getZoom() });
+    moving = false;
+  });
+  second.base.jumpTo({ center: first.base.getCenter(), zoom: first.base.getZoom() });
+  const ends = [follow(first.base, second.base), follow(second.base, first.base)];
+  second.base.once('remove', () => ends.forEach((end) => end.unsubscribe()));
 }
 
 function feature(row: Row, properties: object): GeoJSON.Feature {
@@ -224,5 +348,6 @@ declare global {
   interface Window {
     /** The map itself, for the console and the browser tests. */
     zhijianMap?: Base;
+    zhijianMapBefore?: Base;
   }
 }

@@ -1,7 +1,8 @@
 /** The table beside the map: sortable, walked with the arrow keys, opened with Enter. */
 
-import { classOf, COLOURS, count, percent, type Level, type Row } from './coverage';
+import type { Indicator, Picture, Row } from './coverage';
 import { fill, make } from './dom';
+import { change, changed, classOf, count, fewerIsBetter, figure, positionOn, scaleOf, shown, type Scale } from './scale';
 
 interface Column {
   name: string;
@@ -17,16 +18,15 @@ export interface Events {
 }
 
 const AREA: Column = { name: 'name', label: '地区', number: false, of: (row) => row.area.name };
-const COLUMNS: Column[] = [
-  AREA,
-  { name: 'townships', label: '乡镇', number: true, of: (row) => row.denominator },
-  { name: 'covered', label: '已覆盖', number: true, of: (row) => row.numerator },
-  { name: 'uncovered', label: '未覆盖', number: true, of: (row) => row.denominator - row.numerator },
-  { name: 'share', label: '覆盖率', number: true, of: (row) => row.value },
+const FIGURE: Column = { name: 'share', label: '值', number: true, of: (row) => figure(row) };
+const PARTS: Column[] = [
+  { name: 'denominator', label: '分母', number: true, of: (row) => row.denominator },
+  { name: 'numerator', label: '分子', number: true, of: (row) => row.numerator },
 ];
-const TOWNSHIP_COLUMNS: Column[] = [
-  { ...AREA, label: '乡镇' },
-  { name: 'share', label: '协管员', number: false, of: (row) => row.value },
+const MISSING: Column = { name: 'missing', label: '差额', number: true, of: (row) => missing(row) };
+const COMPARED: Column[] = [
+  { name: 'before', label: '对比期', number: true, of: (row) => row.before && figure(row.before) },
+  { name: 'change', label: '变化', number: true, of: (row) => change(row, row.before) },
 ];
 const ORDER = new Intl.Collator('zh-CN');
 
@@ -35,7 +35,9 @@ export class Table {
   private readonly head = make('thead');
   private readonly body = make('tbody');
   private rows: Row[] = [];
-  private level: Level = 'COUNTY';
+  private columns: Column[] = [AREA, FIGURE];
+  private indicator: Indicator | null = null;
+  private scale: Scale | null = null;
   private opens = false;
   private sort = { column: 'share', descending: false };
   private readonly elements = new Map<string, HTMLTableRowElement>();
@@ -48,11 +50,17 @@ export class Table {
     this.body.addEventListener('mouseleave', () => this.events.hover(null));
   }
 
-  show(rows: Row[], level: Level, opens: boolean): void {
+  /** `rows`: those of the picture that are listed. */
+  show(rows: Row[], picture: Picture, opens: boolean): void {
+    const { indicator, compare } = picture.question;
     this.rows = rows;
-    this.level = level;
+    if (this.indicator !== indicator) this.sort = { column: 'share', descending: fewerIsBetter(picture.rows) }; // the worst first
+    this.indicator = indicator;
+    this.scale = scaleOf(picture);
     this.opens = opens;
     this.current = null;
+    const parts = picture.rows.some((row) => row.denominator !== null) ? PARTS : [];
+    this.columns = [AREA, ...(compare ? [] : parts), ...(compare || !parts.length || indicator.unit !== '%' ? [] : [MISSING]), FIGURE, ...(compare ? COMPARED : [])];
     this.draw();
   }
 
@@ -91,16 +99,10 @@ export class Table {
   }
 
   private draw(): void {
-    this.element.classList.toggle('townships', this.level === 'TOWNSHIP');
-    const columns = this.columns();
-    fill(this.head, make('tr', {}, ...columns.map((column) => this.header(column)), this.opens ? make('td', { class: 'go' }) : null));
+    fill(this.head, make('tr', {}, ...this.columns.map((column) => this.header(column)), this.opens ? make('td', { class: 'go' }) : null));
     this.elements.clear();
     fill(this.body, ...this.sorted().map((row) => this.row(row)));
     this.select(this.current);
-  }
-
-  private columns(): Column[] {
-    return this.level === 'TOWNSHIP' ? TOWNSHIP_COLUMNS : COLUMNS;
   }
 
   private header(column: Column): HTMLTableCellElement {
@@ -113,20 +115,20 @@ export class Table {
 
   private sortBy(column: Column): void {
     const again = this.sort.column === column.name;
-    this.sort = { column: column.name, descending: again ? !this.sort.descending : column.number && column.name !== 'share' };
+    this.sort = { column: column.name, descending: again ? !this.sort.descending : column.number && column.name !== 'share' && column.name !== 'change' };
     this.draw();
     this.head.querySelector<HTMLElement>(`[data-column="${column.name}"] button`)?.focus();
   }
 
   private sorted(): Row[] {
-    const column = this.columns().find(({ name }) => name === this.sort.column) ?? AREA;
+    const column = this.columns.find(({ name }) => name === this.sort.column) ?? AREA;
     const sign = this.sort.descending ? -1 : 1;
     return [...this.rows].sort((a, b) => compare(column.of(a), column.of(b), sign) || a.area.code.localeCompare(b.area.code));
   }
 
   private row(row: Row): HTMLTableRowElement {
     const { code, name } = row.area;
-    const cells = this.level === 'TOWNSHIP' ? [this.state(row)] : this.numbers(row);
+    const cells = this.columns.slice(1).map((column) => this.cell(row, column));
     const go = make('td', { class: 'go', role: 'gridcell' }, make('button', {
       type: 'button', tabindex: '-1', title: `进入${name}`, 'aria-label': `进入${name}`,
       click: (event) => { event.stopPropagation(); this.events.open(code); },
@@ -142,18 +144,18 @@ export class Table {
     return element;
   }
 
-  private numbers(row: Row): HTMLTableCellElement[] {
-    const plain = COLUMNS.slice(1, -1).map((column) => make('td', { class: 'number', role: 'gridcell' }, count(Number(column.of(row)))));
-    const below = row.value !== null && row.target !== null && row.value < row.target;
-    const bar = make('span', { class: 'bar', 'aria-hidden': 'true' }, share(row.value), row.target === null ? null : mark(row.target));
-    const cell = make('td', { class: `number share${below ? ' below' : ''}${row.value === null ? ' none' : ''}`, role: 'gridcell' }, make('span', {}, percent(row.value)), bar);
-    return [...plain, cell];
+  private cell(row: Row, column: Column): HTMLTableCellElement {
+    const indicator = this.indicator!;
+    if (column === FIGURE) return this.figure(row);
+    const text = column.name === 'change' ? changed(change(row, row.before), indicator)
+      : column.name === 'before' ? shown(row.before, indicator) : count(column.of(row) as number | null, row.suppressed);
+    return make('td', { class: 'number', role: 'gridcell' }, text);
   }
 
-  private state(row: Row): HTMLTableCellElement {
-    const covered = row.value === null ? null : row.value > 0;
-    const [kind, label] = covered === null ? ['none', '无数据'] : covered ? ['yes', '有在岗协管员'] : ['no', '无在岗协管员'];
-    return make('td', { role: 'gridcell' }, make('span', { class: `state ${kind}` }, label));
+  private figure(row: Row): HTMLTableCellElement {
+    const kind = figure(row) === null ? ' none' : row.met === false ? ' below' : '';
+    return make('td', { class: `number share${kind}`, role: 'gridcell' },
+      make('span', {}, shown(row, this.indicator!), row.met === false ? make('i', { class: 'mark', title: '未达标', 'aria-label': '未达标' }, '▼') : null), bar(row, this.scale!));
   }
 
   private key(event: KeyboardEvent): void {
@@ -185,15 +187,17 @@ function compare(a: string | number | null, b: string | number | null, sign: num
   return sign * (typeof a === 'string' ? ORDER.compare(a, String(b)) : a - Number(b));
 }
 
-function share(value: number | null): HTMLElement {
-  const inner = make('i');
-  inner.style.width = `${(value ?? 0) * 100}%`;
-  inner.style.background = COLOURS[classOf(value) ?? 0] ?? '';
-  return inner;
+/** What lacks to the whole; null where a part is hidden. */
+export function missing({ numerator, denominator }: { numerator: number | null; denominator: number | null }): number | null {
+  return numerator === null || denominator === null ? null : denominator - numerator;
 }
 
-function mark(target: number): HTMLElement {
-  const line = make('b');
-  line.style.left = `${target * 100}%`;
-  return line;
+function bar(row: Row, scale: Scale): HTMLElement {
+  const [inner, value] = [make('i'), figure(row)];
+  const length = (found: number) => (scale.share ? found : positionOn(scale, found)) * 100;
+  inner.style.width = `${value === null ? 0 : Math.max(2, length(value))}%`;
+  inner.style.background = scale.colours[classOf(row, scale)] ?? '';
+  const line = scale.share && row.target !== null ? make('b') : null;
+  if (line && row.target !== null) line.style.left = `${length(row.target)}%`;
+  return make('span', { class: `bar${value === null ? ' hatch' : ''}`, 'aria-hidden': 'true' }, inner, line);
 }
