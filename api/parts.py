@@ -1,5 +1,5 @@
 """What runs as long as the app does: the stamper, the wake hub, the adoption of orphans, the chain of the audit, the
-indicators, the files."""
+indicators, the planning runs, the files."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from obstore.exceptions import BaseError
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.applications import Starlette
 
-from api import access, indicators
+from api import access, indicators, planning
 from api.metrics import Metrics
 from api.read_pool import ReadPool
 from geo.membership import keep_memberships
@@ -69,6 +69,7 @@ async def feed(app: Starlette) -> AsyncIterator[None]:
         _running(trimmer.run()),
         _running(access.watch(app)),
         _running(indicators.keep(app)),
+        _running(planning.keep(app)),
     ):
         yield
 

@@ -10,6 +10,7 @@ from api.history_graphql import HistoryQuery
 from api.locate_graphql import LocateQuery
 from api.membership_graphql import MembershipMutation, MembershipQuery
 from api.numbers_graphql import NumberMutation, NumberQuery
+from api.planning_graphql import PlanningMutation, PlanningQuery
 
 QUERIES = (
     AreaQuery,
@@ -22,5 +23,14 @@ QUERIES = (
     LocateQuery,
     MembershipQuery,
     NumberQuery,
+    PlanningQuery,
 )
-MUTATIONS = (ConflictMutation, CoverageMutation, DeviceMutation, GrantMutation, MembershipMutation, NumberMutation)
+MUTATIONS = (
+    ConflictMutation,
+    CoverageMutation,
+    DeviceMutation,
+    GrantMutation,
+    MembershipMutation,
+    NumberMutation,
+    PlanningMutation,
+)

@@ -19,7 +19,7 @@ from rich.console import Console
 
 from api import cluster
 from api.__main__ import VERBS
-from api.bench import conflicts, files, first, geo, pull, push, report, soak, sync, wake
+from api.bench import conflicts, files, first, geo, planning, pull, push, report, soak, sync, wake
 from api.bench.client import sign_in
 from api.bench.field import FULL, OURS, PLAIN, Field, Sizes
 from api.bench.processes import postmaster_of
@@ -54,6 +54,7 @@ TOPICS = {
     "conflicts": Topic(conflicts.conflicts, "pushes in which every row is contested"),
     "files": Topic(files.files, "uploads, one file at a time and four"),
     "geo": Topic(geo.assignment, "a million points to their counties"),
+    "planning": Topic(planning.planning, "floating catchments and siting"),
     "soak": Topic(soak.soak, "memory of the server under everything at once"),
 }
 SEED = 1

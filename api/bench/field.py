@@ -37,6 +37,9 @@ class Sizes:
     contested: tuple[int, int] = (500, 4)  # rows per batch, batches per turn
     soak_seconds: float = 30
     soak_clients: int = 8
+    patients: int = 100_000  # of floating catchments
+    places: int = 2_000
+    siting: tuple[int, int, int] = (20, 1000, 900)  # sites, candidates, townships
 
 
 FULL = Sizes()

@@ -28,6 +28,9 @@ SIZES = Sizes(
     contested=(10, 2),
     soak_seconds=0.5,
     soak_clients=2,
+    patients=300,
+    places=20,
+    siting=(3, 20, 30),
 )
 ENTERPRISES = 60
 
@@ -98,6 +101,13 @@ def test_a_soak_counts_what_was_done_and_weighs_the_server(found: dict[str, list
     assert _value(found, "soak.requests") >= 2
     assert 20 < _value(found, "soak.memory.start") < 1000
     assert _value(found, "soak.memory.flat") in (0, 1)
+
+
+def test_planning_is_beside_pysal_and_greedy_with_its_gap(found: dict[str, list[Figure]]) -> None:
+    assert {figure.reference for figure in found["planning.2sfca.seconds"]} == {"access"}
+    for aim in ("covering", "median"):
+        assert _value(found, f"planning.{aim}.gap") == 0
+        assert (found[f"planning.{aim}.value"][0].ratio or 0) >= 1
 
 
 def test_figures_are_lines_of_json(found: dict[str, list[Figure]]) -> None:
