@@ -240,7 +240,7 @@ class Accounts:
                 raise Refused(DEVICE_REVOKED)
             if found is None or not found["good"] or found["user_id"] != claims.user_id:
                 raise Refused(SESSION_ENDED)
-            actor = await _actor(connection, found)
+            actor = await actor_of(connection, found)
         changes_at = found["changes_at"].timestamp() if found["changes_at"] else None
         who = Authenticated(actor, claims.expires_at, found["thumbprint"], found["clock_offset_ms"] or 0, changes_at)
         return self._keep(token, who, now)
@@ -307,7 +307,8 @@ def clean_username(username: str) -> str:
     return unicodedata.normalize("NFKC", username[:200]).strip().casefold().replace("\0", "�")
 
 
-async def _actor(connection: AsyncConnection, found: RowMapping) -> Actor:
+async def actor_of(connection: AsyncConnection, found: RowMapping) -> Actor:
+    """The actor of a row with user_id, username, role, device_id and GRANTED as scopes."""
     role = Role(found["role"])
     areas = await expand_grants(connection, [scope for scope in found["scopes"] if AREA_CODE.fullmatch(scope)])
     others = [scope for scope in found["scopes"] if not AREA_CODE.fullmatch(scope)]
@@ -422,13 +423,16 @@ _SPEND = text(
 )
 _PROLONG = text("UPDATE auth_family SET expires_at = :end WHERE id = :id")
 _END = text("UPDATE auth_family SET revoked_at = :now, revoked_for = :reason WHERE id = :id AND revoked_at IS NULL")
+GRANTED = """coalesce((SELECT array_agg(g.scope ORDER BY g.scope) FROM user_grant g
+        WHERE g.user_id = u.id AND g.valid_from <= :now AND (g.valid_to IS NULL OR g.valid_to > :now)), '{}')"""
+"""What person `u` works for `:now`."""
+
 _WHO = text(
-    """SELECT u.id::text AS user_id, u.username, u.role, f.device_id, d.thumbprint, d.clock_offset_ms,
+    f"""SELECT u.id::text AS user_id, u.username, u.role, f.device_id, d.thumbprint, d.clock_offset_ms,
       d.revoked_at IS NOT NULL AS device_revoked, f.revoked_at IS NULL AND f.expires_at > :now AND u.active AS good,
       (SELECT min(turn) FROM user_grant g, LATERAL (VALUES (g.valid_from), (g.valid_to)) AS v(turn)
         WHERE g.user_id = u.id AND turn > :now) AS changes_at,
-      coalesce((SELECT array_agg(g.scope ORDER BY g.scope) FROM user_grant g
-        WHERE g.user_id = u.id AND g.valid_from <= :now AND (g.valid_to IS NULL OR g.valid_to > :now)), '{}') AS scopes
+      {GRANTED} AS scopes
     FROM auth_family f JOIN user_account u ON u.id = f.user_id JOIN device d ON d.id = f.device_id
     WHERE f.id = :family"""
 )

@@ -31,6 +31,7 @@ from api.graphql.schema import build_schema
 from api.health import healthz, readyz
 from api.limits import Limits
 from api.metrics import Metrics, metrics
+from api.ogc.service import routes as open_routes
 from api.parts import feed, files
 from api.pressure import Pressure
 from api.proofs import Proof
@@ -63,7 +64,7 @@ def build(
     schema: strawberry.Schema | None = None,
     *,
     parts: Sequence[Part] = (feed, files),
-    routes: Sequence[BaseRoute] = (*tile_routes, *file_routes, *export_routes),
+    routes: Sequence[BaseRoute] = (*tile_routes, *file_routes, *export_routes, *open_routes),
     limits: Limits | None = None,
 ) -> Starlette:
     """The whole app. `app.state` has settings, database, accounts, metrics and sockets; while it runs, stamper, hub and files."""

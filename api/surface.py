@@ -10,7 +10,9 @@ from api.history_graphql import HistoryQuery
 from api.locate_graphql import LocateQuery
 from api.membership_graphql import MembershipMutation, MembershipQuery
 from api.numbers_graphql import NumberMutation, NumberQuery
+from api.ogc.graphql import FeatureQuery
 from api.planning_graphql import PlanningMutation, PlanningQuery
+from api.read_tokens_graphql import ReadTokenMutation, ReadTokenQuery
 
 QUERIES = (
     AreaQuery,
@@ -18,12 +20,14 @@ QUERIES = (
     CoverageQuery,
     DeviceQuery,
     EvidenceQuery,
+    FeatureQuery,
     GrantQuery,
     HistoryQuery,
     LocateQuery,
     MembershipQuery,
     NumberQuery,
     PlanningQuery,
+    ReadTokenQuery,
 )
 MUTATIONS = (
     ConflictMutation,
@@ -33,4 +37,5 @@ MUTATIONS = (
     MembershipMutation,
     NumberMutation,
     PlanningMutation,
+    ReadTokenMutation,
 )

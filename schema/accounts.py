@@ -105,6 +105,24 @@ refresh_token = sa.Table(
     sa.Index("ix_refresh_token_family_id", "family_id"),
 )
 
+read_token = sa.Table(
+    "read_token",
+    metadata,
+    sa.Column("id", _uuid(), primary_key=True),
+    sa.Column("hash", sa.LargeBinary, nullable=False, unique=True, comment="SHA-256; the token itself is kept nowhere"),
+    sa.Column("user_id", _uuid(), sa.ForeignKey("user_account.id", ondelete="CASCADE"), nullable=False),
+    sa.Column("device_id", sa.Text, sa.ForeignKey("device.id", ondelete="CASCADE"), comment="Where it was made; it ends with the device"),
+    sa.Column("name", sa.Text, nullable=False, comment="What it is for, in the words of its maker"),
+    sa.Column("created_at", _moment(), nullable=False),
+    sa.Column("expires_at", _moment(), nullable=False),
+    sa.Column("last_used_at", _moment(), comment="To the hour"),
+    sa.Column("revoked_at", _moment()),
+    sa.Column("revoked_by", _uuid()),
+    sa.Index("ix_read_token_user_id", "user_id"),
+    sa.Index("ix_read_token_device_id", "device_id"),
+    comment="Tokens for programs that only read, such as QGIS",
+)
+
 login_failure = sa.Table(
     "login_failure",
     metadata,

@@ -140,6 +140,7 @@ class Record:
     frozen_when: tuple[str, frozenset[str]] | None = None  # (column, states) in which FROZEN columns can't change
     numbered: str = ""  # TEXT column whose numbers come from blocks reserved for the device (sync/numbers.py)
     place: str = ""  # POSITION column that puts it on the map
+    layer: tuple[str, ...] = ()  # columns that map programs get (/ogc); none that tells of a person; empty: no layer
     issued_when: tuple[str, frozenset[str]] | None = None  # (column, states) that make it a document; adds `issued_at`
 
     @cached_property

@@ -110,6 +110,11 @@ RECORD = Record(
     rules=(_credit_code, _headcount),
     frozen_when=("source", frozenset({"DECLARATION", "INSPECTION", "COORDINATOR", "IMPORT", "DEMO"})),
     place="location",
+    layer=(
+        *("name", "credit_code", "area_code", "address", "industry_code", "size", "status", "hazard_class", "hazards", "supervision_class"),
+        *("management_grade", "key_industry", "employees", "contract_workers", "exposed_workers", "declared_on", "declaration_state"),
+        *("tested_on", "visits", "source", "place_check"),
+    ),
 )
 
 _OPERATING = "t.status = 'OPERATING'"

@@ -57,6 +57,9 @@ RECORD = Record(
     access={Role.ADMIN: READ, Role.SUPERVISOR: ALL, Role.INSPECTOR: READ, Role.COORDINATOR: READ, Role.CDC: READ},
     rules=(_dates, _credit_code),
     place="location",
+    layer=(
+        *("name", "kind", "area_code", "credit_code", "address", "valid_from", "valid_to", "health_section", "full_time_managers", "demo"),
+    ),
 )
 
 

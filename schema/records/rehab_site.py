@@ -39,6 +39,9 @@ RECORD = Record(
         Role.REHAB: READ,
     },
     place="location",
+    layer=(
+        *("name", "kind", "area_code", "address", "host", "status", "opened_on", "capacity", "physicians", "nurses", "equipment", "demo"),
+    ),
 )
 
 _OPEN = "t.status = 'OPEN' AND t.kind = '{}'"
