@@ -48,6 +48,7 @@ async def listening(app: Starlette, port: int = 0) -> AsyncIterator[tuple[str, u
     """The server's address, and the server for those who end it early."""
     server = PromptServer(config(app, app.state.settings))
     with create_server(("127.0.0.1", port)) as opened:
+        opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # or each answer waits 40 ms for the client's acknowledgement
         task = asyncio.create_task(server._serve([opened]))
         while not server.started:
             await asyncio.sleep(TICK)
