@@ -6,13 +6,14 @@ import argparse
 import asyncio
 import logging
 import sys
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from time import monotonic
 
 from rich.console import Console
 from rich.progress import Progress
 from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
 from starlette.applications import Starlette
 
@@ -27,6 +28,9 @@ LOOK_SECONDS = 0.2  # between looks at the head that the hub has heard of
 LONG_SECONDS = 0.1  # of a step: thousands of records are being written, and shall not wait for us
 REST = 9.0  # times as long as a long step: a tenth of a core; few changes are counted at once
 SWEEP_SECONDS = 5.0  # the net under a notification that never came; also finds the new day
+
+Step = Callable[[AsyncConnection], Awaitable[bool]]
+"""One transaction's worth of work: whether there is more to do at once."""
 
 log = logging.getLogger(__name__)
 
@@ -65,7 +69,12 @@ async def recompute(url: str, console: Console) -> int:
 
 
 async def keep(app: Starlette) -> None:
-    """Follows the feed until cancelled; in each moment one node of the cluster does."""
+    """Keeps the values up until cancelled; in each moment one node of the cluster does."""
+    await follow(app, "indicators", lambda connection: indicators.step(connection, today(datetime.now(UTC))))
+
+
+async def follow(app: Starlette, name: str, step: Step) -> None:
+    """Takes steps whenever the feed has moved, and now and then without."""
     heard, rested = -1, SWEEP_SECONDS
     while True:
         pos = app.state.hub.pos
@@ -74,24 +83,24 @@ async def keep(app: Starlette) -> None:
             rested += LOOK_SECONDS
             continue
         heard, rested = pos, 0.0
-        await _catch_up(app.state.database.engine)
+        await _catch_up(app.state.database.engine, name, step)
 
 
-async def _catch_up(engine: AsyncEngine) -> None:
+async def _catch_up(engine: AsyncEngine, name: str, step: Step) -> None:
     try:
         more = True
         while more:
             began = monotonic()
-            more = await _step(engine)
+            more = await _taken(engine, step)
             took = monotonic() - began
             await asyncio.sleep(REST * took if took > LONG_SECONDS else 0)
     except (SQLAlchemyError, OSError) as error:  # the database is away; the next round tries again
-        log.warning("indicators: %s, trying again", type(error).__name__)
+        log.warning("%s: %s, trying again", name, type(error).__name__)
 
 
-async def _step(engine: AsyncEngine) -> bool:
+async def _taken(engine: AsyncEngine, step: Step) -> bool:
     async with engine.begin() as connection:
-        return await indicators.step(connection, today(datetime.now(UTC)))
+        return await step(connection)
 
 
 def _list(console: Console) -> None:

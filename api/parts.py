@@ -23,6 +23,7 @@ from starlette.applications import Starlette
 from api import access, indicators, planning
 from api.metrics import Metrics
 from api.read_pool import ReadPool
+from geo import points
 from geo.membership import keep_memberships
 from schema.registry import load
 from sync import rescoping
@@ -70,6 +71,7 @@ async def feed(app: Starlette) -> AsyncIterator[None]:
         _running(access.watch(app)),
         _running(indicators.keep(app)),
         _running(planning.keep(app)),
+        _running(indicators.follow(app, "places", points.step)),
     ):
         yield
 

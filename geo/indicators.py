@@ -79,11 +79,11 @@ class State:
     fingerprint: str
 
 
-_FINGERPRINT = text("SELECT coalesce(string_agg(name || version, ',' ORDER BY name), '') FROM area_source")
+FINGERPRINT = text("SELECT coalesce(string_agg(name || version, ',' ORDER BY name), '') FROM area_source")
 _STATE = "SELECT epoch, pos, day, fingerprint FROM indicator_state"
 _LOCK = text(f"{_STATE} FOR UPDATE SKIP LOCKED")
 _FIRST = text("INSERT INTO indicator_state (id, epoch, pos, day, fingerprint) VALUES (1, '', 0, :day, '') ON CONFLICT DO NOTHING")
-_HEAD = text("SELECT epoch, pos, trimmed_pos FROM sync_head")
+HEAD = text("SELECT epoch, pos, trimmed_pos FROM sync_head")
 _SAVE = text("UPDATE indicator_state SET epoch = :epoch, pos = :pos, day = :day, fingerprint = :fingerprint")
 
 
@@ -107,7 +107,7 @@ async def step(connection: AsyncConnection, on: date, made: Engine | None = None
     state = await _locked(connection, on)
     if state is None:
         return False
-    head = (await connection.execute(_HEAD)).one_or_none()
+    head = (await connection.execute(HEAD)).one_or_none()
     epoch, top = (head.epoch, head.pos) if head else ("", 0)
     mark = await _fingerprint(connection, made)
     lost = head is not None and state.pos < head.trimmed_pos  # what left an area meanwhile is no longer told here
@@ -129,7 +129,7 @@ async def recompute(connection: AsyncConnection, on: date, progress: Progress = 
     made = made or engine()
     await connection.execute(_FIRST, {"day": on})
     await connection.execute(text(f"{_STATE} FOR UPDATE"))
-    head = (await connection.execute(_HEAD)).one_or_none()
+    head = (await connection.execute(HEAD)).one_or_none()
     mark = await _fingerprint(connection, made)
     return await _all(connection, made, State(head.epoch if head else "", head.pos if head else 0, on, mark), progress)
 
@@ -148,7 +148,7 @@ async def _save(connection: AsyncConnection, state: State) -> None:
 
 async def _fingerprint(connection: AsyncConnection, made: Engine) -> str:
     declared = "".join(facts(made.registry, measures) for measures in made.kept().values())
-    return hashlib.sha256(f"{declared}{await connection.scalar(_FINGERPRINT)}".encode()).hexdigest()[:16]
+    return hashlib.sha256(f"{declared}{await connection.scalar(FINGERPRINT)}".encode()).hexdigest()[:16]
 
 
 # --- everything -----------------------------------------------------------------------------------------------------------
@@ -195,7 +195,7 @@ SELECT l.measure, u.code, sum(l.n) FROM (
 
 
 # By scope of a province: every document that counts has one, and a page is read from the index of the pull.
-_CHANGED = text("""
+CHANGED = text("""
 SELECT d.record, d.doc_id::text, d.pos FROM (SELECT code FROM area WHERE level = 'province') s
  CROSS JOIN unnest(CAST(:records AS text[])) r(record)
  CROSS JOIN LATERAL (SELECT f.record, f.doc_id, f.pos FROM sync_scope_doc f
@@ -209,7 +209,7 @@ async def _changed(connection: AsyncConnection, made: Engine, after: int, top: i
         return top, {}
     followed = made.followed()
     parameters = {"records": list(followed), "after": after, "top": top, "batch": batch}
-    rows = (await connection.execute(_CHANGED, parameters)).all()
+    rows = (await connection.execute(CHANGED, parameters)).all()
     changed: dict[str, set[str]] = {}
     for row in rows:
         changed.setdefault(row.record, set()).add(row.doc_id)

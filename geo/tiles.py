@@ -1,10 +1,13 @@
-"""Vector tiles of area boundaries: public to whoever is signed in, so without scopes; values are joined by code in the browser."""
+"""Vector tiles of area boundaries: without rights, the same for whoever is signed in; with an indicator's values, those of the reader."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from geo.coverage import AreaValue
 from geo.gazetteer import STEPS
 from schema.areas import Level
 from schema.problems import Problem, Refused
@@ -39,6 +42,38 @@ async def area_layer(connection: AsyncConnection, layer: Level, z: int, x: int, 
     parameters = {"layer": layer.value, "step": DEEPEST if layer is Level.TOWNSHIP else step(z), "z": z, "x": x, "y": y}
     found: bytes | None = await connection.scalar(AREA_LAYER_SQL, parameters)
     return found or b""
+
+
+async def valued_tile(connection: AsyncConnection, level: Level, values: Mapping[str, AreaValue], z: int, x: int, y: int) -> bytes:
+    """The layer of a level with the values of an indicator; areas without an entry in `values` are left out, b"" if all are."""
+    place = {"layer": level.value, "step": step(z), "z": z, "x": x, "y": y}
+    inside = await connection.scalars(_INSIDE, place)
+    shown = [values[code] for code in inside if code in values]
+    if not shown:
+        return b""
+    columns = {name: [_said(value, name) for value in shown] for name in _SAID}
+    found: bytes | None = await connection.scalar(_VALUED, {**place, **columns})
+    return found or b""
+
+
+def _said(value: AreaValue, name: str) -> object:
+    if name == "target":
+        return value.target.value if value.target else None
+    return (value.suppressed or None) if name == "suppressed" else getattr(value, name)
+
+
+_SAID = ("code", "value", "numerator", "denominator", "target", "gap", "suppressed")
+_AT = """s.layer = :layer AND s.step = :step AND s.geom && ST_TileEnvelope(:z, :x, :y, margin => 64.0 / 4096)"""
+_INSIDE = text(f"SELECT s.code FROM area_shape s WHERE {_AT}")
+_VALUED = text("""
+SELECT ST_AsMVT(t, :layer, 4096, 'geom') FROM (
+  SELECT v.code, a.name, CAST(:layer AS text) AS level, v.value, v.numerator, v.denominator, v.target, v.gap, v.suppressed,
+         ST_AsMVTGeom(s.geom, ST_TileEnvelope(:z, :x, :y), 4096, 64, true) AS geom
+    FROM unnest(CAST(:code AS text[]), CAST(:value AS float8[]), CAST(:numerator AS integer[]), CAST(:denominator AS integer[]),
+                CAST(:target AS float8[]), CAST(:gap AS float8[]), CAST(:suppressed AS boolean[]))
+         v(code, value, numerator, denominator, target, gap, suppressed)
+    JOIN area a USING (code) JOIN area_shape s ON s.layer = :layer AND s.step = :step AND s.code = v.code
+) t WHERE t.geom IS NOT NULL""")
 
 
 async def areas_version(connection: AsyncConnection) -> str:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import httpx
 import pytest
 
+from api.bench.mvt import layers
 from tests.web.conftest import World
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -80,3 +83,49 @@ async def test_coverage_and_areas_are_for_signed_in_people(world: World) -> None
         assert (await world.ask(query))["errors"][0]["extensions"]["code"] == "UNAUTHENTICATED"
     answer = await world.ask(COVERAGE, indicator="COORDINATOR-TOWNSHIPS", area="220000")
     assert answer["errors"][0]["extensions"]["code"] == "UNAUTHENTICATED"
+
+
+async def features(world: World, path: str, username: str = "boss") -> list[dict[str, Any]]:
+    answer = await get(world, f"/tiles/{path}", Authorization=f"Bearer {await world.token(username)}")
+    assert answer.status_code in (200, 204), answer.text
+    return [feature.properties for layer in layers(answer.content).values() for feature in layer]
+
+
+async def test_values_of_an_indicator_stand_in_the_tile_of_those_who_may_see_them(world: World) -> None:
+    everything = await features(world, "areas/6/54/23?indicator=COORDINATOR-TOWNSHIPS&level=county")
+    by_code = {each["code"]: each for each in everything}
+    assert set(by_code) == {"220102", "220103", "220202", "220203"}
+    assert by_code["220202"] == {
+        "code": "220202", "name": "昌邑区", "level": "county", "value": 0.6, "numerator": 3, "denominator": 5, "target": 1.0, "gap": 0.4
+    }  # fmt: skip
+    assert "value" not in by_code["220203"]  # no data is not 0 %
+    assert {each["code"] for each in await features(world, "areas/6/54/23?indicator=COORDINATOR-TOWNSHIPS", "city")} == {"220102", "220103"}
+
+
+async def test_coordinators_and_gaps_are_counted_within_the_readers_rights(world: World) -> None:
+    assert sum(each["count"] for each in await features(world, "coordinators/6/54/23")) == 9
+    assert sum(each["count"] for each in await features(world, "coordinators/6/54/23", "city")) == 6
+    missing = [each for each in await features(world, "gaps/6/54/23") if each["reason"] == "NO_COORDINATOR"]
+    assert {each["code"]: each["count"] for each in missing} == {"220103": 3, "220202": 2}
+    assert {each["code"] for each in await features(world, "gaps/6/54/23", "city")} == {"220103"}
+
+
+async def test_points_come_when_they_are_written_and_go_when_they_are_not_the_readers(world: World) -> None:
+    assert await features(world, "enterprises/6/54/23") == []
+    assert await features(world, "sites/6/54/23") == []
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "code"),
+    [
+        ("patients/6/54/23", 404, "LAYER_UNKNOWN"),
+        ("areas/6/54/23?indicator=IND-99", 404, "INDICATOR_UNKNOWN"),
+        ("areas/6/54/23?indicator=COORDINATOR-TOWNSHIPS&level=village", 400, "LEVEL_INVALID"),
+        ("areas/6/54/23?indicator=COORDINATOR-TOWNSHIPS&asOf=soon", 400, "DATE_INVALID"),
+        ("areas/6/54/23?indicator=COORDINATOR-TOWNSHIPS&period=5", 400, "PERIOD_INVALID"),
+        ("enterprises/3/9/0", 404, "TILE_UNKNOWN"),
+    ],
+)
+async def test_what_cannot_be_drawn_is_refused_with_a_code(world: World, path: str, status: int, code: str) -> None:
+    answer = await get(world, f"/tiles/{path}", Authorization=f"Bearer {await world.token()}")
+    assert (answer.status_code, answer.json()["errors"][0]["extensions"]["code"]) == (status, code)
