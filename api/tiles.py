@@ -24,7 +24,9 @@ from starlette.routing import Route
 from api.accounts import Accounts
 from api.context import NOBODY
 from api.database import Database
+from api.endpoint import compress
 from api.errors import as_error
+from api.proofs import Proof
 from api.websocket import bearer
 from geo import periods, place_tiles, tile_version
 from geo.coverage import AreaValue, Day, coverage, require_reader
@@ -38,7 +40,8 @@ from schema.problems import Problem, Refused
 
 MEDIA_TYPE = "application/vnd.mapbox-vector-tile"
 KEEP_BYTES = 64 * 1024 * 1024
-KEEP_ANSWERS = 256  # versions, covers and values of areas by reader and question
+KEEP_VERSIONS = 4096  # by reader and question
+KEEP_TABLES, KEEP_ROWS = 64, 100_000  # values and figures of areas, and all their rows: some 50 MB
 LARGE = 64 * 1024  # bytes: compressed beside the loop
 AREA_SECONDS = 10.0  # how long new boundaries may go unnoticed by a node
 DATA_SECONDS = 1.0  # how long new data may
@@ -74,12 +77,54 @@ class Tile:
 
 
 @dataclass
+class Answer:
+    """Asked for once; `rows`: how much it holds, known when it is there."""
+
+    asked: float
+    result: asyncio.Future[Any]
+
+    @property
+    def failed(self) -> bool:
+        return self.result.done() and (self.result.cancelled() or self.result.exception() is not None)
+
+    @property
+    def rows(self) -> int:
+        found = self.result.result() if self.result.done() and not self.failed else None
+        return len(found) if isinstance(found, (list, dict)) else 1
+
+
+@dataclass
+class Answers:
+    """What many tiles share, the latest used last; at most so many, of at most so many rows altogether."""
+
+    most: int
+    most_rows: int
+    kept: OrderedDict[Hashable, Answer] = field(default_factory=OrderedDict)
+
+    async def once(self, key: Hashable, ask: Callable[[], Awaitable[Any]], seconds: float = float("inf")) -> Any:
+        """The answer to a question, not older than `seconds`; all who ask meanwhile wait for the same."""
+        found = self.kept.get(key)
+        if found is None or found.failed or time.monotonic() - found.asked > seconds:
+            found = self.kept[key] = Answer(time.monotonic(), asyncio.ensure_future(ask()))
+            self._bound()
+        if key in self.kept:
+            self.kept.move_to_end(key)
+        return found.result.result() if found.result.done() else await asyncio.shield(found.result)
+
+    def _bound(self) -> None:
+        rows = sum(answer.rows for answer in self.kept.values()) if self.most_rows else 0
+        while len(self.kept) > 1 and (len(self.kept) > self.most or rows > self.most_rows > 0):
+            rows -= self.kept.popitem(last=False)[1].rows
+
+
+@dataclass
 class Cache:
-    """Compressed tiles, the latest used last, at most `KEEP_BYTES`; and answers that many tiles share, each asked for once."""
+    """Compressed tiles, the latest used last, at most `KEEP_BYTES`; versions and covers; values and figures of areas."""
 
     size: int = 0
     tiles: OrderedDict[Hashable, Tile] = field(default_factory=OrderedDict)
-    answers: OrderedDict[Hashable, tuple[float, asyncio.Future[Any]]] = field(default_factory=OrderedDict)
+    small: Answers = field(default_factory=lambda: Answers(KEEP_VERSIONS, 0))
+    large: Answers = field(default_factory=lambda: Answers(KEEP_TABLES, KEEP_ROWS))
 
     def get(self, key: Hashable) -> Tile | None:
         if key in self.tiles:
@@ -93,23 +138,9 @@ class Cache:
         while self.size > KEEP_BYTES:
             self.size -= _weight(self.tiles.popitem(last=False)[1])
 
-    async def once(self, key: Hashable, ask: Callable[[], Awaitable[Any]], seconds: float = float("inf")) -> Any:
-        """The answer to a question, not older than `seconds`; all who ask meanwhile wait for the same."""
-        kept = self.answers.get(key)
-        if kept is None or time.monotonic() - kept[0] > seconds or (kept[1].done() and _failed(kept[1])):
-            kept = self.answers[key] = (time.monotonic(), asyncio.ensure_future(ask()))
-        self.answers.move_to_end(key)
-        while len(self.answers) > KEEP_ANSWERS:
-            self.answers.popitem(last=False)
-        return kept[1].result() if kept[1].done() else await asyncio.shield(kept[1])
-
 
 def _weight(tile: Tile) -> int:
     return len(tile.content) + 500  # with its keys
-
-
-def _failed(answer: asyncio.Future[Any]) -> bool:
-    return answer.cancelled() or answer.exception() is not None
 
 
 async def tile(request: Request) -> Response:
@@ -134,13 +165,14 @@ async def _signed_in(request: Request) -> Actor:
     if token is None:
         raise Refused(NOBODY)
     accounts: Accounts = request.app.state.accounts
-    return (await accounts.authenticate(token, datetime.now(UTC))).actor
+    proof = Proof(request.headers.get("dpop"), request.method, request.scope["path"])
+    return (await accounts.authenticate(token, datetime.now(UTC), proof)).actor
 
 
 async def _answer(request: Request, source: Source, place: Place) -> Response:
     cache = _cache(request.app)
     try:
-        version = await cache.once(("version", *source.key), source.version, source.seconds)
+        version = await cache.small.once(("version", *source.key), source.version, source.seconds)
         headers = {"Cache-Control": source.caching, "Vary": "Accept-Encoding, Authorization"}
         tag = "" if source.secret else _tag(source.key, version)
         if tag and tag in request.headers.get("if-none-match", ""):
@@ -183,8 +215,8 @@ async def _compressed(raw: bytes) -> bytes:
     if not raw:
         return b""
     if len(raw) > LARGE:
-        return await asyncio.to_thread(gzip.compress, raw, 5)
-    return gzip.compress(raw, 5)
+        return await asyncio.to_thread(compress, raw)
+    return compress(raw)
 
 
 def _refused(problem: Problem) -> Response:
@@ -202,18 +234,13 @@ def _areas(request: Request, actor: Actor) -> Source:
     asked = request.query_params
     if "indicator" in asked:
         return _valued(request, actor)
-    database: Database = request.app.state.database
+    pool = request.app.state.database.pool
     level = _level(asked) if "level" in asked else None
 
-    async def version() -> str:
-        async with database.engine.connect() as connection:
-            return await areas_version(connection)
-
     async def draw(version: str, place: Place) -> bytes:
-        async with database.engine.connect() as connection:
-            return await (area_layer(connection, level, *place) if level else area_tile(connection, *place))
+        return await (area_layer(pool, level, *place) if level else area_tile(pool, *place))
 
-    return Source(("areas", level), version, draw, AREA_SECONDS, PUBLIC)
+    return Source(("areas", level), lambda: areas_version(pool), draw, AREA_SECONDS, PUBLIC)
 
 
 def _valued(request: Request, actor: Actor) -> Source:
@@ -229,9 +256,8 @@ def _valued(request: Request, actor: Actor) -> Source:
         return await _values(app.state.database, actor, indicator, level, day)
 
     async def draw(version: str, place: Place) -> bytes:
-        shown = await _cache(app).once(("values", version, *key), values)
-        async with app.state.database.engine.connect() as connection:
-            return await valued_tile(connection, level, shown, *place)
+        shown = await _cache(app).large.once(("values", version, *key), values)
+        return await valued_tile(app.state.database.pool, level, shown, *place)
 
     records = tile_version.records_of(made, indicator)
     return Source(key, _version(app, actor, records, "indicator_state"), draw, secret=made.declared.personal(indicator))
@@ -248,7 +274,7 @@ def _of_points(layer: PointLayer) -> Callable[[Request, Actor], Source]:
         app, pool = request.app, request.app.state.database.pool
 
         async def draw(version: str, place: Place) -> bytes:
-            held: Cover = await _cache(app).once(("cover", actor.scopes), lambda: cover(pool, actor), AREA_SECONDS)
+            held: Cover = await _cache(app).small.once(("cover", actor.scopes), lambda: cover(pool, actor), AREA_SECONDS)
             return await point_tile(pool, actor, layer, held, *place)
 
         return Source((layer.name, actor.role, actor.scopes), _version(app, actor, (layer.record,), "map_state"), draw)
@@ -268,7 +294,7 @@ def _of_figures(layer: str, find: Any, records: tuple[str, ...], *, secret: bool
 
         async def draw(version: str, place: Place) -> bytes:
             level = place_tiles.level_of(place[0])
-            shown = await _cache(app).once(("figures", version, level, *key), lambda: figures(level))
+            shown = await _cache(app).large.once(("figures", version, level, *key), lambda: figures(level))
             async with app.state.database.engine.connect() as connection:
                 return await place_tiles.figure_tile(connection, layer, shown, *place)
 

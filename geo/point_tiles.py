@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, Protocol
+from typing import Any
 
 from geo.points import CELL, HOME, KEPT_TO, WORLD, quads
+from geo.reads import Reads
 from geo.scope import READABLE
 from schema.actor import Actor
 from schema.base import Record, Verb
@@ -20,14 +21,6 @@ from schema.registry import load
 
 MOST = 2000
 """Points of a tile: where there are more, it has clusters."""
-
-
-class Reads(Protocol):
-    """What is read from: a pool or connection of asyncpg."""
-
-    async def fetchrow(self, sql: str, *values: Any) -> Any: ...
-
-    async def fetch(self, sql: str, *values: Any) -> Any: ...
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from geo.indicators import Engine
-from geo.point_tiles import Reads
+from geo.reads import Reads
 from schema.indicators import Indicator
 
 _VERSION = """

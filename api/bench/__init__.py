@@ -19,7 +19,11 @@ from rich.console import Console
 
 from api import cluster
 from api.__main__ import VERBS
+<<<<<<< HEAD
 from api.bench import conflicts, files, first, geo, planning, pull, push, report, soak, sync, wake
+=======
+from api.bench import conflicts, files, first, geo, pull, push, report, soak, sync, tiles, wake
+>>>>>>> ae476a3 (Cut outlines cheaply, bound what tiles share, measure tiles beside peers)
 from api.bench.client import sign_in
 from api.bench.field import FULL, OURS, PLAIN, Field, Sizes
 from api.bench.processes import postmaster_of
@@ -56,6 +60,7 @@ TOPICS = {
     "geo": Topic(geo.assignment, "a million points to their counties"),
     "planning": Topic(planning.planning, "floating catchments and siting"),
     "soak": Topic(soak.soak, "memory of the server under everything at once"),
+    "tiles": Topic(tiles.tiles, "vector tiles of counties and enterprises, made anew and kept"),
 }
 SEED = 1
 PLAIN_SERVER = (sys.executable, "-m", "api.bench.plain")
@@ -84,10 +89,11 @@ def main(settings: Settings, arguments: list[str]) -> int:
     parser.add_argument("--enterprises", type=int, default=100_000, help="size of the database (default: 100000)")
     parser.add_argument("--rounds", type=int, default=5, help="the median of so many counts, at least 3 (default: 5)")
     parser.add_argument("--seconds", type=float, default=Sizes.soak_seconds, help="length of the soak (default: 30)")
+    parser.add_argument("--points", type=int, default=Sizes.points, help="enterprises of the topic tiles (default: 200000)")
     given = parser.parse_args(arguments)
     if unknown := set(given.topics) - set(TOPICS):
         parser.error(f"there is no topic {', '.join(sorted(unknown))}")
-    sizes = Sizes(soak_seconds=given.seconds)
+    sizes = Sizes(soak_seconds=given.seconds, points=given.points)
     least = sizes.page * sizes.pages
     order = Order(tuple(dict.fromkeys(given.topics)) or tuple(TOPICS), max(given.enterprises, least), max(given.rounds, 3), sizes)
     return _carry_out(settings, order, as_json=given.json)

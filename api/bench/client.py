@@ -55,12 +55,21 @@ class Client:
         self.writer.writelines((head.encode(), content))
         return await self._answer()
 
+    async def get(self, path: str) -> bytes:
+        """What lies at an address, unpacked; b"" for 204."""
+        bearer = f"Authorization: Bearer {self.token}\r\n" if self.token else ""
+        bearer += f"Accept-Encoding: {self.encoding}\r\n" if self.encoding else ""
+        self.writer.write(f"GET {path} HTTP/1.1\r\nHost: {self.host}:{self.port}\r\n{bearer}\r\n".encode())
+        return await self._answer()
+
     async def _answer(self) -> bytes:
         head = (await self.reader.readuntil(b"\r\n\r\n")).decode("latin-1").lower()
         content = await self._content(head)
         self.received += len(head) + len(content)
         if "content-encoding: gzip" in head:
             content = zlib.decompress(content, 31)
+        if " 204 " in head.partition("\r\n")[0]:
+            return b""
         if " 200 " not in head.partition("\r\n")[0]:
             raise AnswerError(head.partition("\r\n")[0] + " " + content[:2000].decode(errors="replace"))
         return content
@@ -69,7 +78,7 @@ class Client:
         if "transfer-encoding: chunked" in head:
             return b"".join([chunk async for chunk in self._chunks()])
         length = head.partition("content-length:")[2].partition("\r\n")[0]
-        return await self.reader.readexactly(int(length))
+        return await self.reader.readexactly(int(length or 0))
 
     async def _chunks(self) -> Any:
         while size := int((await self.reader.readuntil(b"\r\n")).split(b";")[0], 16):

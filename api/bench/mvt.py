@@ -13,11 +13,15 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Feature:
-    """Properties by name, and the first corner in units of the tile."""
+    """Properties by name; lines of corners in units of the tile, one for a point, one per ring."""
 
     properties: dict[str, Any]
-    x: int
-    y: int
+    lines: list[list[tuple[int, int]]]
+
+    def area(self) -> float:
+        """Of a polygon: positive for rings that turn as the specification asks, less their holes."""
+        pairs = ((one, two) for line in self.lines for one, two in zip(line, [*line[1:], line[0]], strict=True))
+        return sum(x * v - u * y for (x, y), (u, v) in pairs) / 2
 
 
 def layers(tile: bytes) -> dict[str, list[Feature]]:
@@ -41,8 +45,22 @@ def _layer(content: bytes) -> tuple[str, list[Feature]]:
 
 def _feature(fields: dict[int, Any], keys: list[str], values: list[Any]) -> Feature:
     tags = list(_varints(fields.get(2, b"")))
-    _, x, y = list(_varints(fields[4]))[:3]
-    return Feature({keys[key]: values[value] for key, value in zip(tags[::2], tags[1::2], strict=True)}, _signed(x), _signed(y))
+    said = {keys[key]: values[value] for key, value in zip(tags[::2], tags[1::2], strict=True)}
+    return Feature(said, _lines(list(_varints(fields.get(4, b"")))))
+
+
+def _lines(commands: list[int]) -> list[list[tuple[int, int]]]:
+    lines: list[list[tuple[int, int]]] = []
+    at = x = y = 0
+    while at < len(commands):
+        kind, count = commands[at] & 7, commands[at] >> 3
+        at += 1
+        for _ in range(count if kind != 7 else 0):  # 1 moves to a new line, 2 goes on, 7 closes
+            x, y, at = x + _signed(commands[at]), y + _signed(commands[at + 1]), at + 2
+            if kind == 1:
+                lines.append([])
+            lines[-1].append((x, y))
+    return lines
 
 
 def _value(content: bytes) -> Any:

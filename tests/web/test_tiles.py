@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import uuid
 from typing import Any
 
 import httpx
 import pytest
 
 from api.bench.mvt import layers
+from geo import points
 from tests.web.conftest import World
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -110,9 +113,35 @@ async def test_coordinators_and_gaps_are_counted_within_the_readers_rights(world
     assert {each["code"] for each in await features(world, "gaps/6/54/23", "city")} == {"220103"}
 
 
-async def test_points_come_when_they_are_written_and_go_when_they_are_not_the_readers(world: World) -> None:
-    assert await features(world, "enterprises/6/54/23") == []
-    assert await features(world, "sites/6/54/23") == []
+SAVE = """mutation($id: ID!, $area: ID!) { saveEnterprise(input: {id: $id, name: "图上一厂", areaCode: $area, status: OPERATING,
+  location: {lon: 124.5, lat: 43.5, datum: "WGS84", accuracy: 5, provider: "gps", takenAt: "2026-01-01T00:00:00+00:00"}}) { id } }"""
+
+
+async def test_an_enterprise_comes_onto_the_map_when_it_is_written_and_leaves_with_its_county(world: World) -> None:
+    far = "enterprises/6/54/23"
+    near = "enterprises/13/{}/{}".format(*(spot >> 17 for spot in points.world(124.5, 43.5)))
+    bearer = {"Authorization": f"Bearer {await world.token('city')}"}
+    before = (await get(world, f"/tiles/{far}", **bearer)).headers["etag"]
+    written = {"id": str(uuid.uuid4()), "area": "220102001"}
+    assert "errors" not in await world.ask(SAVE, await world.token(), **written)
+    assert await eventually(world, far, "city", [{"count": 1}])
+    shown = {"id": written["id"], "name": "图上一厂", "status": "OPERATING", "count": 1}
+    assert await features(world, near, "city") == [shown]
+    after = await get(world, f"/tiles/{far}", **bearer)
+    assert (before != after.headers["etag"], after.headers["cache-control"]) == (True, "private, no-cache")
+    assert (await get(world, f"/tiles/{far}", **bearer, **{"If-None-Match": after.headers["etag"]})).status_code == 304
+    assert "errors" not in await world.ask(SAVE, await world.token(), **{**written, "area": "220202001"})
+    assert await eventually(world, far, "city", [])
+    assert await features(world, near, "city") == []
+    assert await features(world, near) == [shown]
+
+
+async def eventually(world: World, path: str, username: str, expected: list[dict[str, Any]]) -> bool:
+    for _ in range(100):
+        if await features(world, path, username) == expected:
+            return True
+        await asyncio.sleep(0.05)
+    return False
 
 
 @pytest.mark.parametrize(
