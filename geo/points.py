@@ -140,12 +140,12 @@ def _places(record: Record, *, of_ids: bool = False) -> str:
     )
     area, point = record.scope.area, f"{record.place}_wgs84"
     chosen = " AND t.id = ANY(CAST(:ids AS uuid[]))" if of_ids else ""
-    near = f" WHERE a.code IN (SELECT t.{area} FROM {record.name} t WHERE t.id = ANY(CAST(:ids AS uuid[])))" if of_ids else ""
+    near = f"WHERE a.code IN (SELECT t.{area} FROM {record.name} t WHERE t.{point} IS NOT NULL{chosen})"  # the others cost a second
     return f"""
   SELECT '{record.name}' AS record, g.id AS doc_id, s5.x | (s5.y << 1) AS quad, s0.x, s0.y, g.area, h.unit, h.province
     FROM (SELECT t.id, t.{area} AS area, t.{point} AS point FROM {record.name} t
            WHERE NOT t.deleted AND t.{point} IS NOT NULL{chosen}) g
-    JOIN ({HOME}{near} OFFSET 0) h ON h.code = g.area
+    JOIN ({HOME} {near} OFFSET 0) h ON h.code = g.area
     CROSS JOIN LATERAL (SELECT least(greatest({_X}, 0), {_EDGE})::bigint AS x, least(greatest({_Y}, 0), {_EDGE})::bigint AS y OFFSET 0) s0
     {steps}"""
 

@@ -16,6 +16,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
+from urllib.parse import parse_qsl, quote, urlsplit
 
 from api.bench.client import Client
 from api.bench.field import Field
@@ -55,10 +56,24 @@ def tipg(field: Field) -> Iterator[Peer]:
         _install(place)
     port = free_port()
     command = (str(place / "bin" / "python"), "-m", "uvicorn", "tipg.main:app", "--port", str(port), "--log-level", "warning")
-    variables = {"DATABASE_URL": field.settings.database_url or "", "TIPG_DB_SCHEMAS": json.dumps([SCHEMA]), "TIPG_CATALOG_TTL": "86400"}
+    variables = {
+        "DATABASE_URL": _with_host(field.settings.database_url or ""),
+        "TIPG_DB_SCHEMAS": json.dumps([SCHEMA]),
+        "TIPG_CATALOG_TTL": "86400",
+    }
     with _running((*command, "--no-access-log"), {**os.environ, **variables}, field.settings.data / "tipg.log"):
         _wait_for(port)
         yield lambda: Client(port, encoding="gzip"), f"/collections/{SCHEMA}.{{layer}}/tiles/WebMercatorQuad/{{z}}/{{x}}/{{y}}"
+
+
+def _with_host(url: str) -> str:
+    """With the folder of the socket as host: pydantic takes none without."""
+    parts = urlsplit(url)
+    asked = dict(parse_qsl(parts.query))
+    if parts.hostname or "host" not in asked:
+        return url
+    port = f":{asked['port']}" if "port" in asked else ""
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[0]}@{quote(asked['host'], safe='')}{port}{parts.path}"
 
 
 @contextmanager
