@@ -67,6 +67,10 @@ _FIRST = text("INSERT INTO map_state (id, epoch, pos, fingerprint) VALUES (1, ''
 _SAVE = text("UPDATE map_state SET epoch = :epoch, pos = :pos, fingerprint = :fingerprint")
 
 
+SETTLED = "SELECT EXISTS (SELECT FROM map_state s JOIN sync_head h ON s.epoch = h.epoch AND s.pos = h.pos AND s.fingerprint <> '')"
+"""Whether the places have come to the head of this epoch's feed."""
+
+
 async def step(connection: AsyncConnection, batch: int = BATCH) -> bool:
     """Bring the places closer to the head of the feed: whether there is more to do at once. Commits nothing.
 

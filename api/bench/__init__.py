@@ -33,6 +33,7 @@ from api.migrate import heads
 from api.seed import PASSWORD, townships
 from api.server_process import ServerError, ServerProcess
 from api.settings import Settings
+from geo import points
 from geo.indicators import SETTLED
 from sync.audit import Chainer
 
@@ -147,8 +148,9 @@ async def _field(order: Order, servers: dict[str, ServerProcess], tell: Tell) ->
     async with AsyncExitStack() as stack:
         stack.push_async_callback(connection.close)
         tell("counting the indicators of the copy")  # a copy is another epoch, and the server would count them while others are measured
-        while not await connection.fetchval(SETTLED):  # noqa: ASYNC110 - another process counts
-            await asyncio.sleep(0.2)
+        for settled in (SETTLED, points.SETTLED):
+            while not await connection.fetchval(settled):  # noqa: ASYNC110 - another process counts
+                await asyncio.sleep(0.2)
         yield Field(
             settings=settings,
             ports={name: server.settings.port for name, server in servers.items()},
