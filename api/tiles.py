@@ -21,13 +21,10 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from api.accounts import Accounts
-from api.context import NOBODY
 from api.database import Database
 from api.endpoint import compress
 from api.errors import as_error
-from api.proofs import Proof
-from api.websocket import bearer
+from api.read_tokens import reading
 from geo import periods, place_tiles, tile_version
 from geo.coverage import AreaValue, Day, coverage, require_reader
 from geo.indicators import engine, today
@@ -146,7 +143,7 @@ def _weight(tile: Tile) -> int:
 async def tile(request: Request) -> Response:
     """A tile; 204 where nothing is drawn, 304 if it is the one that the reader has."""
     try:
-        actor = await _signed_in(request)
+        actor = (await reading(request)).actor
     except Refused as refused:
         return _refusal(refused.problems[0], 401, {"WWW-Authenticate": "Bearer"})
     place: Place = (request.path_params["z"], request.path_params["x"], request.path_params["y"])
@@ -158,15 +155,6 @@ async def tile(request: Request) -> Response:
     except Refused as refused:
         return _refused(refused.problems[0])
     return await _answer(request, source, place)
-
-
-async def _signed_in(request: Request) -> Actor:
-    token = bearer(request.headers.get("authorization"))
-    if token is None:
-        raise Refused(NOBODY)
-    accounts: Accounts = request.app.state.accounts
-    proof = Proof(request.headers.get("dpop"), request.method, request.scope["path"])
-    return (await accounts.authenticate(token, datetime.now(UTC), proof)).actor
 
 
 async def _answer(request: Request, source: Source, place: Place) -> Response:

@@ -19,11 +19,7 @@ from rich.console import Console
 
 from api import cluster
 from api.__main__ import VERBS
-<<<<<<< HEAD
-from api.bench import conflicts, files, first, geo, planning, pull, push, report, soak, sync, wake
-=======
-from api.bench import conflicts, files, first, geo, pull, push, report, soak, sync, tiles, wake
->>>>>>> ae476a3 (Cut outlines cheaply, bound what tiles share, measure tiles beside peers)
+from api.bench import conflicts, files, first, geo, planning, pull, push, report, soak, sync, tiles, wake
 from api.bench.client import sign_in
 from api.bench.field import FULL, OURS, PLAIN, Field, Sizes
 from api.bench.processes import postmaster_of

@@ -37,16 +37,13 @@ class Sizes:
     contested: tuple[int, int] = (500, 4)  # rows per batch, batches per turn
     soak_seconds: float = 30
     soak_clients: int = 8
-<<<<<<< HEAD
     patients: int = 100_000  # of floating catchments
     places: int = 2_000
     siting: tuple[int, int, int] = (20, 1000, 900)  # sites, candidates, townships
-=======
     points: int = 200_000  # enterprises of the tiles, over the whole country
     tiles: int = 200  # different ones of a zoom
     tile_seconds: float = 2.0  # per turn
     peers: bool = True  # also those that have to be installed
->>>>>>> ae476a3 (Cut outlines cheaply, bound what tiles share, measure tiles beside peers)
 
 
 FULL = Sizes()

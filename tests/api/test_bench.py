@@ -28,16 +28,13 @@ SIZES = Sizes(
     contested=(10, 2),
     soak_seconds=0.5,
     soak_clients=2,
-<<<<<<< HEAD
     patients=300,
     places=20,
     siting=(3, 20, 30),
-=======
     points=300,
     tiles=10,
     tile_seconds=0.05,
     peers=False,
->>>>>>> ae476a3 (Cut outlines cheaply, bound what tiles share, measure tiles beside peers)
 )
 ENTERPRISES = 60
 
@@ -110,22 +107,17 @@ def test_a_soak_counts_what_was_done_and_weighs_the_server(found: dict[str, list
     assert _value(found, "soak.memory.flat") in (0, 1)
 
 
-<<<<<<< HEAD
 def test_planning_is_beside_pysal_and_greedy_with_its_gap(found: dict[str, list[Figure]]) -> None:
     assert {figure.reference for figure in found["planning.2sfca.seconds"]} == {"access"}
     for aim in ("covering", "median"):
         assert _value(found, f"planning.{aim}.gap") == 0
         assert (found[f"planning.{aim}.value"][0].ratio or 0) >= 1
-=======
+
+
 def test_tiles_of_both_layers_are_complete_at_each_zoom(found: dict[str, list[Figure]]) -> None:
     assert _value(found, "tiles.complete") == 100
     assert all(_value(found, f"tiles.{layer}.z{z}") > 0 for layer in ("county", "enterprise") for z in (4, 8, 12))
-<<<<<<< HEAD
-    assert _value(found, "tiles.cached") > _value(found, "tiles.enterprise.z4")
->>>>>>> ae476a3 (Cut outlines cheaply, bound what tiles share, measure tiles beside peers)
-=======
     assert _value(found, "tiles.cached") > 0
->>>>>>> f5f2815 (Tell how quick tiles are beside their peers)
 
 
 def test_figures_are_lines_of_json(found: dict[str, list[Figure]]) -> None:

@@ -1,13 +1,13 @@
 """places of records on the map
 
-Revision: 202611220741, after 202611220648
+Revision: 202611220741, after 202611220740
 """
 
 import sqlalchemy as sa
 from alembic import op
 
 revision = '202611220741'
-down_revision = '202611220648'
+down_revision = '202611220740'
 branch_labels = None
 depends_on = None
 

@@ -1,13 +1,13 @@
 """planning runs
 
-Revision: 202611220812, after 202611220740
+Revision: 202611220812, after 202611220741
 """
 
 import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import postgresql
 revision = '202611220812'
-down_revision = '202611220740'
+down_revision = '202611220741'
 branch_labels = None
 depends_on = None
 
