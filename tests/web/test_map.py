@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -107,8 +108,14 @@ async def test_the_keyboard_walks_drills_and_goes_back(page: Page) -> None:
 
 async def test_map_and_table_move_together(page: Page) -> None:
     await sign_in(page)
-    await page.mouse.move(*await point_at(page, 125.5, 44.5))
-    await expect(page.locator("tr[data-code='220103']")).to_have_class("hovered")
+    lon, lat = await point_at(page, 125.5, 44.5)
+    hovered = page.locator("tr.hovered[data-code='220103']")
+    for step in range(50):  # a hand moves on until it sees something; a map that is still drawing hears no single move
+        await page.mouse.move(lon + step % 2, lat)
+        if await hovered.count():
+            break
+        await asyncio.sleep(0.1)
+    await expect(hovered).to_have_count(1)
     await page.mouse.click(*await point_at(page, 126.5, 43.3))
     await expect(page.locator("tr[data-code='220202']")).to_have_attribute("aria-selected", "true")
     await expect(page.locator(".card")).to_contain_text("3 / 5")
