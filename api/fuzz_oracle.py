@@ -235,7 +235,10 @@ def _doubled(journal: Journal, facts: Facts) -> Iterator[Fault]:
             yield Fault("the revisions of its history have holes or repeats", doc_id)
     for doc_id, rows in facts.conflicts.items():
         said = Counter((row["device_id"], row["code"], row["field"], repr(row["mine"]), repr(row["theirs"])) for row in rows)
-        yield from (Fault(f"said {count} times: {key}", doc_id, key[2] or "") for key, count in said.items() if count > 1)
+        for (device, code, column, *values), count in said.items():
+            wishes = sum(entry.kind is Kind.REMOVE for entry in journal.of(doc_id, None, device)) if column == "deleted" else 1
+            if count > max(1, wishes):  # who removes it, gets it back and removes it again has wished twice
+                yield Fault(f"said {count} times: {(device, code, column, *values)}", doc_id, column or "")
 
 
 def _in_sequence(revisions: list[int]) -> bool:
