@@ -33,7 +33,7 @@ DATABASE = "zhijian"
 LONGEST_SOCKET_FOLDER = 107 - len("/.s.PGSQL.5432")  # sun_path of Linux, less the file's name
 
 TUNING = {
-    "shared_buffers": "1GB",
+    "shared_buffers": "256MB",
     "max_connections": "200",
     "work_mem": "32MB",
     "maintenance_work_mem": "256MB",
