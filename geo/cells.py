@@ -16,6 +16,7 @@ import shapely
 from shapely.geometry.base import BaseGeometry
 
 _CIRCLE = 8  # segments of a quarter
+SPOT = 6  # decimals of a degree, 10 cm: what is nearer together is one spot, and no cell is too narrow to be computed
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ def cells(outlines: Mapping[str, BaseGeometry], pins: Iterable[Pin], townships: 
 def _divide(outline: BaseGeometry, pins: list[Pin], townships: int) -> list[tuple[str, BaseGeometry]]:
     # Degrees of longitude are shortened to the length of those of latitude, so that near is near on the ground.
     narrow = float(numpy.cos(numpy.radians((outline.bounds[1] + outline.bounds[3]) / 2)))
-    spots = {(pin.lon * narrow, pin.lat): pin.code for pin in reversed(pins)}
+    spots = {(round(pin.lon * narrow, SPOT), round(pin.lat, SPOT)): pin.code for pin in reversed(pins)}
     points = shapely.points(list(spots))
     regions = _regions(points, _scaled(outline, narrow))
     if townships > len(pins):

@@ -108,10 +108,10 @@ async def test_the_keyboard_walks_drills_and_goes_back(page: Page) -> None:
 
 async def test_map_and_table_move_together(page: Page) -> None:
     await sign_in(page)
-    lon, lat = await point_at(page, 125.5, 44.5)
     hovered = page.locator("tr.hovered[data-code='220103']")
-    for step in range(50):  # a hand moves on until it sees something; a map that is still drawing hears no single move
-        await page.mouse.move(lon + step % 2, lat)
+    for step in range(50):  # a hand moves on until it sees something: a map that is still drawing hears no single move
+        x, y = await point_at(page, 125.5, 44.5)
+        await page.mouse.move(x + step % 2, y)
         if await hovered.count():
             break
         await asyncio.sleep(0.1)

@@ -70,7 +70,7 @@ export class Table {
     this.hovered = code;
     const row = code ? this.elements.get(code) : undefined;
     row?.classList.add('hovered');
-    if (scroll) row?.scrollIntoView({ block: 'nearest' });
+    if (scroll && row) reveal(row);
   }
 
   select(code: string | null, focus = false): void {
@@ -102,6 +102,7 @@ export class Table {
     fill(this.head, make('tr', {}, ...this.columns.map((column) => this.header(column)), this.opens ? make('td', { class: 'go' }) : null));
     this.elements.clear();
     fill(this.body, ...this.sorted().map((row) => this.row(row)));
+    if (this.hovered) this.elements.get(this.hovered)?.classList.add('hovered');
     this.select(this.current);
   }
 
@@ -200,4 +201,14 @@ function bar(row: Row, scale: Scale): HTMLElement {
   const line = scale.share && row.target !== null ? make('b') : null;
   if (line && row.target !== null) line.style.left = `${length(row.target)}%`;
   return make('span', { class: `bar${value === null ? ' hatch' : ''}`, 'aria-hidden': 'true' }, inner, line);
+}
+
+/** Scrolls the list, never the page: that would draw the map away from under the pointer. */
+function reveal(row: HTMLElement): void {
+  let box = row.parentElement;
+  while (box && box !== document.body && !(box.scrollHeight > box.clientHeight && /auto|scroll/.test(getComputedStyle(box).overflowY))) box = box.parentElement;
+  if (!box || box === document.body) return;
+  const [own, seen] = [row.getBoundingClientRect(), box.getBoundingClientRect()];
+  if (own.top < seen.top) box.scrollTop -= seen.top - own.top;
+  else if (own.bottom > seen.bottom) box.scrollTop += own.bottom - seen.bottom;
 }

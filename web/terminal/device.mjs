@@ -122,8 +122,14 @@ export class Device {
         return Object.fromEntries(await Promise.all(hashed));
     }
 
-    /** Tells the server how this device does; its answer. */
-    async report() {
+    /** Tells the server how this device does, one report after the other so that none overtakes a newer one; its answer. */
+    report() {
+        const next = () => this.#report();
+        this.reporting = (this.reporting ?? Promise.resolve()).then(next, next);
+        return this.reporting;
+    }
+
+    async #report() {
         const said = { version: VERSION, bytes: this.store.state.bytes, unsent: await this.unsent.count(this.replications) };
         const { reportDevice } = await this.session.ask(REPORT, said);
         if (reportDevice.outdated) this.tell({ event: 'outdated', oldest: reportDevice.oldestClientVersion });
