@@ -211,7 +211,10 @@ export class CoverageMap {
     this.base.on('idle', () => { this.container.dataset['state'] = 'idle'; });
     this.base.on('moveend', () => this.events.moved?.());
     this.base.on('mousemove', (event) => this.events.hover(this.at(event)));
-    this.base.on('mouseout', () => this.events.hover(null));
+    this.base.on('mouseout', ({ originalEvent }) => {
+      const onto = originalEvent.relatedTarget; // the card comes up under the pointer: that is not leaving
+      if (!(onto instanceof Element && onto.closest('.card'))) this.events.hover(null);
+    });
     this.base.on('click', (event) => {
       const code = this.at(event);
       if (code && code === this.selected) this.events.open(code);
