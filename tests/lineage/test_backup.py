@@ -69,7 +69,7 @@ async def test_an_older_point_comes_back_and_everything_is_replayed(url: str, tm
     file = tmp_path / "one.backup"
     async with serving(url, tmp_path / "data") as world:
         first, second = await world.sign_in("ins"), await world.sign_in("ins", "ins-2")
-        await first.push((None, first.new("甲厂", visits=1, remark="old")), (None, first.new("乙厂", visits=10)))
+        await first.push((None, first.new("甲厂", visits=1, remark="old")), (None, first.new("乙厂", visits=10, remark="old")))
         await world.stamped()
         for client in (first, second):
             await client.pull()
