@@ -21,11 +21,10 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from api.context import RequestContext
-from api.documents import Documents, Invalid, Prepared, choose
+from api.documents import Invalid, Prepared, choose
 from api.errors import BadRequest, as_error, log_bug
 from api.limits import Limits, too_deep
-from api.metrics import Metrics
-from api.pressure import Pressure
+from api.serving import Serving
 from schema.problems import Problem
 
 JSON = "application/json"
@@ -54,24 +53,8 @@ class Answer:
     headers: dict[str, str] | None = None
 
 
-class Endpoint:
+class Endpoint(Serving[MakeContext]):
     """Answers GET and POST on /graphql from `documents`, with a context from `make_context`."""
-
-    def __init__(
-        self,
-        documents: Documents,
-        make_context: MakeContext,
-        metrics: Metrics,
-        limits: Limits,
-        production: bool,
-        pressure: Pressure | None = None,
-    ) -> None:
-        self.documents = documents
-        self.make_context = make_context
-        self.metrics = metrics
-        self.limits = limits
-        self.production = production
-        self.pressure = pressure or Pressure(limits)
 
     async def handle(self, request: Request) -> Response:
         began = time.perf_counter()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import suppress
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
 
@@ -17,12 +18,10 @@ from graphql import ExecutionResult, OperationType
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
 from api.context import RequestContext
-from api.documents import Documents, Invalid, answer, choose
+from api.documents import Invalid, answer, choose
 from api.endpoint import asked, refuse_introspection
 from api.errors import BadRequest, as_error, log_bug
-from api.limits import Limits
-from api.metrics import Metrics
-from api.pressure import Pressure
+from api.serving import Serving
 from schema.problems import Refused
 
 PROTOCOL = "graphql-transport-ws"
@@ -61,25 +60,11 @@ class Sockets:
         await asyncio.gather(*(conversation.leave(1012, "Service Restart") for conversation in list(self.open)))
 
 
-class SocketEndpoint:
+@dataclass(eq=False)
+class SocketEndpoint(Serving[MakeContext]):
     """Serves WebSockets from `documents`; `make_context` gets the socket and the bearer token, and says who it is and until when."""
 
-    def __init__(
-        self,
-        documents: Documents,
-        make_context: MakeContext,
-        metrics: Metrics,
-        limits: Limits,
-        production: bool,
-        pressure: Pressure | None = None,
-    ) -> None:
-        self.documents = documents
-        self.make_context = make_context
-        self.metrics = metrics
-        self.limits = limits
-        self.production = production
-        self.pressure = pressure or Pressure(limits)
-        self.sockets = Sockets()
+    sockets: Sockets = field(default_factory=Sockets)
 
     async def handle(self, socket: WebSocket) -> None:
         if PROTOCOL not in socket.scope.get("subprotocols", ()):

@@ -14,7 +14,6 @@ from api import bench, cluster, seed
 from api.bench.field import Sizes
 from api.bench.report import Figure, line
 from api.settings import Settings
-from api.terminal import TerminalError, node
 
 SIZES = Sizes(
     page=20,
@@ -91,10 +90,6 @@ def test_a_first_sync_is_filled_to_its_size_and_compressed(found: dict[str, list
 
 
 def test_a_real_client_gets_the_first_sync_too(found: dict[str, list[Figure]]) -> None:
-    try:
-        node()
-    except TerminalError as missing:
-        pytest.skip(str(missing))
     assert {figure.reference for figure in found["first.seconds"]} == {"floor", "RxDB"}
     assert _value(found, "first.bytes.RxDB") > _value(found, "first.documents")
 

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 import pytest_asyncio
 
-from api import cluster
 from geo import indicators
 from geo.indicators import today
 from schema.actor import Role
 from schema.indicators import catalogue
-from tests.spine.spine_world import ELSEWHERE, INSIDE, NOW, World, code, opened, person
+from tests.spine.spine_world import ELSEWHERE, INSIDE, NOW, World, code, levelled, person
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 CHIEF = person(Role.SUPERVISOR, "220000")
@@ -27,23 +25,14 @@ RECORDS = """query($i: ID!, $part: IndicatorPart!, $first: Int!, $after: String)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def world(
-    cluster_url: str, template: str, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> AsyncIterator[World]:
-    name = f"test_{os.getpid()}_coverage_graphql"
-    url = await cluster.create_database(cluster_url, name, template)
-    async with opened(url, tmp_path_factory.mktemp("coverage")) as made:
-        await made.execute(
-            "UPDATE area SET level = l, layers = ARRAY[l] FROM (SELECT code AS c, CASE WHEN length(code) = 9 THEN 'township'"
-            " WHEN code LIKE '%0000' THEN 'province' WHEN code LIKE '%00' THEN 'city' ELSE 'county' END AS l FROM area) k WHERE c = code"
-        )
+async def world(cluster_url: str, template: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
+    async with levelled(cluster_url, template, tmp_path_factory.mktemp("coverage"), "coverage") as made:
         for number in range(5):
             declared = "2020-06-01" if number < 3 else None
             values = {"area_code": "220102001", "status": "OPERATING", "hazards": ["DUST-SILICA"], "declared_on": declared}
             await made.put(CHIEF, "enterprise", name=f"企业{number}", **values)
         await follow(made)
         yield made
-    await cluster.drop_database(cluster_url, name)
 
 
 async def follow(world: World) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import sys
 import time
 from collections.abc import AsyncIterator
@@ -13,10 +12,10 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from api import cluster, planning
+from api import planning
 from api.planning import Runner
 from schema.actor import Role
-from tests.spine.spine_world import ELSEWHERE, INSIDE, OUTSIDE, World, code, new_id, opened, person, sample
+from tests.spine.spine_world import ELSEWHERE, INSIDE, OUTSIDE, World, code, levelled, new_id, person, sample
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 CHIEF, CDC = person(Role.SUPERVISOR, "220000"), person(Role.CDC, "220000")
@@ -37,16 +36,8 @@ DYING = (sys.executable, "-c", "import os, sys; sys.stdin.readline(); os.kill(os
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def world(
-    cluster_url: str, template: str, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> AsyncIterator[World]:
-    name = f"test_{os.getpid()}_plans"
-    url = await cluster.create_database(cluster_url, name, template)
-    async with opened(url, tmp_path_factory.mktemp("plans")) as made:
-        await made.execute(
-            "UPDATE area SET level = l, layers = ARRAY[l] FROM (SELECT code AS c, CASE WHEN length(code) = 9 THEN 'township'"
-            " WHEN code LIKE '%0000' THEN 'province' WHEN code LIKE '%00' THEN 'city' ELSE 'county' END AS l FROM area) k WHERE c = code"
-        )
+async def world(cluster_url: str, template: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
+    async with levelled(cluster_url, template, tmp_path_factory.mktemp("plans"), "plans") as made:
         for area, (lon, lat) in POINTS.items():
             await made.execute("UPDATE area SET point = ST_SetSRID(ST_MakePoint($2, $3), 4326) WHERE code = $1", area, lon, lat)
         registry = made.registry["patient"]
@@ -59,7 +50,6 @@ async def world(
             CHIEF, "rehab_site", name="一号站", kind="STATION", status="OPEN", area_code="220102002", location=station, capacity=50
         )
         yield made
-    await cluster.drop_database(cluster_url, name)
 
 
 @pytest.fixture(autouse=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -13,6 +14,7 @@ from typing import Any
 import orjson
 from sqlalchemy import text
 
+from api import cluster
 from api.accounts import Accounts
 from api.app import whole_schema
 from api.context import RequestContext
@@ -237,3 +239,17 @@ async def opened(url: str, data: Path, registry: Registry | None = None) -> Asyn
         yield world
     finally:
         await database.close()
+
+
+@asynccontextmanager
+async def levelled(cluster_url: str, template: str, folder: Path, name: str) -> AsyncIterator[World]:
+    """A world of its own database whose areas stand on the levels that their codes say, so that indicators count them."""
+    database = f"test_{os.getpid()}_{name}"
+    url = await cluster.create_database(cluster_url, database, template)
+    async with opened(url, folder) as made:
+        await made.execute(
+            "UPDATE area SET level = l, layers = ARRAY[l] FROM (SELECT code AS c, CASE WHEN length(code) = 9 THEN 'township'"
+            " WHEN code LIKE '%0000' THEN 'province' WHEN code LIKE '%00' THEN 'city' ELSE 'county' END AS l FROM area) k WHERE c = code"
+        )
+        yield made
+    await cluster.drop_database(cluster_url, database)
