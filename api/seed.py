@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import chain
 from random import Random
 from uuid import NAMESPACE_URL, uuid5
 
@@ -183,41 +185,53 @@ async def _accounts_missing(engine: AsyncEngine) -> bool:
 
 async def _fill(engine: AsyncEngine, url: str, demo: Demo, missing: Sequence[int], enterprises: int, console: Console) -> None:
     with _progress(console) as progress:
-        await _write(engine, list(demo.people()))
+        *others, patients = demo.people()
+        await _write(engine, others)
         task = progress.add_task("demo enterprises", total=enterprises, completed=enterprises - _count(missing, enterprises))
-        waiting = iter(missing)
+        jobs = chain([([patients], 0)], ((demo.block(number, enterprises), _count([number], enterprises)) for number in missing))
         written = asyncio.Event()
         stamping = asyncio.create_task(_stamp(url, written))
         try:
             async with asyncio.TaskGroup() as writers:
                 for _ in range(WRITERS):
-                    writers.create_task(_write_blocks(engine, demo, waiting, enterprises, progress, task))
+                    writers.create_task(_write_jobs(engine, jobs, progress, task))
         except ExceptionGroup as failed:  # the others were cancelled for the first
             raise failed.exceptions[0] from None
         finally:
             written.set()
-            await stamping
-        await _write_accounts(engine, demo)
-        await _finish(url, progress)
+            last = progress.add_task("positions in the feed", total=None)
+            await asyncio.gather(stamping, _analyse(url, [*registry.load(), "sync_change"]))
+        await asyncio.gather(_write_accounts(engine, demo), _analyse(url, ["sync_scope_doc"]))
+        progress.update(last, total=1, completed=1)
 
 
 async def _stamp(url: str, written: asyncio.Event) -> None:
-    """Gives positions while the others write: Python keeps one core busy, PostgreSQL has some of another to spare."""
+    """Gives positions while the others write, and to the last of it, so that the first terminal finds everything."""
     connection = await asyncpg.connect(url)
     try:
-        while not written.is_set():
+        ending = False
+        while not ending:
+            ending = written.is_set()
             await feed.drain(connection)
-            await asyncio.sleep(STAMP_SECONDS)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(written.wait(), STAMP_SECONDS)
     finally:
         await connection.close()
 
 
-async def _write_blocks(
-    engine: AsyncEngine, demo: Demo, waiting: Iterable[int], enterprises: int, progress: Progress, task: TaskID
-) -> None:
-    for number in waiting:  # shared by the writers: each takes the next
-        await _write(engine, demo.block(number, enterprises))
-        progress.advance(task, _count([number], enterprises))
+async def _analyse(url: str, tables: Sequence[str]) -> None:
+    """Statistics for the planner."""
+    connection = await asyncpg.connect(url)
+    try:
+        await connection.execute(f"ANALYZE {', '.join(tables)}")
+    finally:
+        await connection.close()
+
+
+async def _write_jobs(engine: AsyncEngine, jobs: Iterable[tuple[Iterable[Batch], int]], progress: Progress, task: TaskID) -> None:
+    for batches, enterprises in jobs:  # shared by the writers: each takes the next
+        await _write(engine, batches)
+        progress.advance(task, enterprises)
 
 
 def _count(blocks: Iterable[int], enterprises: int) -> int:
@@ -243,18 +257,6 @@ async def _apply(connection: AsyncConnection, record: str, documents: Sequence[D
 def _actor(record: str) -> Actor:
     """The declared system account; patients are entered by the CDC."""
     return Actor(WRITER.id, WRITER.username, Role.CDC if record == "patient" else WRITER.role, (WRITER.scope,))
-
-
-async def _finish(url: str, progress: Progress) -> None:
-    """Positions in the feed, so that the first terminal finds everything, and statistics for the planner."""
-    task = progress.add_task("positions in the feed", total=None)
-    connection = await asyncpg.connect(url)
-    try:
-        await feed.drain(connection)
-        await connection.execute(f"ANALYZE {', '.join([*registry.load(), 'sync_change', 'sync_scope_doc'])}")
-    finally:
-        await connection.close()
-    progress.update(task, total=1, completed=1)
 
 
 def _progress(console: Console) -> Progress:

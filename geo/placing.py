@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import text
@@ -68,8 +69,8 @@ WITH RECURSIVE target (asked, code) AS (
 ), sent AS MATERIALIZED (
   SELECT s.n, s.radius, s.area, ST_SetSRID(ST_MakePoint(s.lon, s.lat), 4326) AS point,
          s.radius / 110000 AS north, s.radius / 110000 / greatest(cos(radians(s.lat)), 0.01) AS east
-    FROM unnest(CAST(:numbers AS int[]), CAST(:lons AS float8[]), CAST(:lats AS float8[]), CAST(:radii AS float8[]),
-                CAST(:areas AS text[])) s(n, lon, lat, radius, area)
+    FROM unnest(CAST(:lons AS float8[]), CAST(:lats AS float8[]), CAST(:radii AS float8[]), CAST(:areas AS text[]))
+         WITH ORDINALITY s(lon, lat, radius, area, n)
 ), touched AS (
   SELECT s.n, s.area, p.code, p.layer, p.inside FROM sent s CROSS JOIN LATERAL (
     SELECT p.code, p.layer, ST_Intersects(p.geom, s.point) AS inside, p.geom FROM area_piece p
@@ -77,7 +78,7 @@ WITH RECURSIVE target (asked, code) AS (
    WHERE p.inside OR CASE WHEN s.radius > 0 AND ST_DWithin(p.geom, s.point, s.east)
      THEN ST_DWithin(CAST(p.geom AS geography), CAST(s.point AS geography), s.radius) END
 )
-SELECT s.n, home.codes IS NOT NULL AS known, t.found, coalesce(t.inside, false) AS inside, coalesce(t.own, false) AS own,
+SELECT home.codes IS NOT NULL AS known, t.found, coalesce(t.inside, false) AS inside, coalesce(t.own, false) AS own,
        coalesce(t.other, false) AS other
   FROM sent s LEFT JOIN home ON home.asked = s.area LEFT JOIN (
     SELECT t.n, (array_agg(t.code ORDER BY t.layer DESC, t.code) FILTER (WHERE t.inside))[1] AS found,
@@ -85,7 +86,7 @@ SELECT s.n, home.codes IS NOT NULL AS known, t.found, coalesce(t.inside, false) 
            bool_or(t.code = ANY(h.codes)) FILTER (WHERE t.layer = 'county') AS own,
            bool_or(t.code <> ALL(h.codes)) FILTER (WHERE t.layer = 'county') AS other
       FROM touched t LEFT JOIN home h ON h.asked = t.area GROUP BY t.n
-  ) t ON t.n = s.n""")
+  ) t ON t.n = s.n ORDER BY s.n""")
 
 
 async def judge(connection: AsyncConnection, claims: Sequence[Claim]) -> list[Verdict]:
@@ -123,20 +124,19 @@ async def _judge(connection: AsyncConnection, claims: Sequence[Claim]) -> list[V
     rows = await connection.execute(
         _JUDGE,
         {
-            "numbers": list(range(len(claims))),
             "lons": [claim.lon for claim in claims],
             "lats": [claim.lat for claim in claims],
             "radii": [min(float(claim.position.get("accuracy") or 0), FARTHEST) for claim in claims],
             "areas": [claim.area for claim in claims],
         },
     )
-    found = {row.n: _verdict(row) for row in rows}
-    return [found[number] for number in range(len(claims))]
+    return [_verdict(*row) for row in rows]
 
 
-def _verdict(row: Any) -> Verdict:
-    if not row.known:
-        return Verdict(Check.UNCHECKED, row.found)
-    if row.inside and not row.other:
-        return Verdict(Check.OK, row.found)
-    return Verdict(Check.NEAR_BORDER if row.own else Check.OUTSIDE, row.found)
+@lru_cache(4096)  # a batch has few counties
+def _verdict(known: bool, found: str | None, inside: bool, own: bool, other: bool) -> Verdict:
+    if not known:
+        return Verdict(Check.UNCHECKED, found)
+    if inside and not other:
+        return Verdict(Check.OK, found)
+    return Verdict(Check.NEAR_BORDER if own else Check.OUTSIDE, found)

@@ -166,6 +166,11 @@ class Record:
         return PLACED | points | {"id", *(column.name for column in SYSTEM_COLUMNS if column.name != "deleted")}
 
     @cached_property
+    def edited(self) -> tuple[str, ...]:
+        """Columns that people's edits are made of: all but those derived."""
+        return tuple(column.name for column in self.all_columns if column.name not in self.derived)
+
+    @cached_property
     def by_name(self) -> Mapping[str, Column]:
         return {column.name: column for column in self.all_columns}
 

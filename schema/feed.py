@@ -81,9 +81,9 @@ sync_head = sa.Table(
 sync_scope_doc = sa.Table(
     "sync_scope_doc",
     metadata,
+    sa.Column("doc_id", _uuid(), primary_key=True),  # first: rows of one document are written, and looked for, together
     sa.Column("scope", _CODE, primary_key=True),
     sa.Column("record", _CODE, primary_key=True),
-    sa.Column("doc_id", _uuid(), primary_key=True),
     sa.Column("pos", sa.BigInteger, nullable=False),
     sa.Column("state", sa.Text, nullable=False),
     sa.CheckConstraint("state IN ('in', 'out')", name="ck_sync_scope_doc_state"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import date
+from operator import mul
 
 CREDIT_CODE_ALPHABET = "0123456789ABCDEFGHJKLMNPQRTUWXY"  # GB 32100-2015: no I O S V Z
 _CREDIT_CODE_VALUES = {character: value for value, character in enumerate(CREDIT_CODE_ALPHABET)}
@@ -14,11 +15,12 @@ _ORGANISATION_WEIGHTS = (3, 7, 9, 10, 5, 8, 4, 2)  # GB 11714
 
 def credit_code_check(first17: str) -> str:
     """The 18th character of a unified social credit code. Raises ValueError for characters outside the alphabet."""
+    if len(first17) != len(_CREDIT_CODE_WEIGHTS):
+        raise ValueError(f"{len(first17)} characters instead of 17")
     try:
-        values = [_CREDIT_CODE_VALUES[character] for character in first17]
+        total = sum(map(mul, map(_CREDIT_CODE_VALUES.__getitem__, first17), _CREDIT_CODE_WEIGHTS))
     except KeyError as error:
         raise ValueError(f"not in the alphabet: {error}") from None
-    total = sum([value * weight for value, weight in zip(values, _CREDIT_CODE_WEIGHTS, strict=True)])
     return CREDIT_CODE_ALPHABET[-total % 31]
 
 

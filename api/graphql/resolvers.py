@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cache
 from inspect import Parameter, Signature
 from typing import Any
 
@@ -25,6 +26,7 @@ from schema.values import canonical
 from sync.conflicts import message
 from sync.rows import Row, Sent
 from sync.scoping import adopt_waiting
+from sync.shadow import holds
 from sync.store import is_data_fault
 from sync.token import TokenState, decode, encode
 from sync.write import apply
@@ -222,7 +224,7 @@ def _differs(record: Record, role: Role, row: Row) -> bool:
     if row.after is None or not row.visible or row.problems:
         return True
     mine, master = row.edit.mine, mask(record, role, row.after)
-    return any(master.get(name) != value for name, value in mine.items() if name == "stamp" or name not in record.derived)
+    return ("stamp" in mine and mine["stamp"] != master.get("stamp")) or not holds(record, master, mine)
 
 
 def _answer(record: Record, role: Role, row: Row) -> Document:
@@ -233,5 +235,10 @@ def _answer(record: Record, role: Role, row: Row) -> Document:
 
 def mask(record: Record, role: Role, document: Document) -> Document:
     """The document as a role may see it."""
-    hidden = [column.name for column in record.all_columns if column.readers is not None and role not in column.readers]
+    hidden = _hidden(record, role)
     return {**document, **dict.fromkeys(hidden)} if hidden else document
+
+
+@cache
+def _hidden(record: Record, role: Role) -> tuple[str, ...]:
+    return tuple(column.name for column in record.all_columns if column.readers is not None and role not in column.readers)
