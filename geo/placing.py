@@ -57,14 +57,16 @@ _JUDGE = text("""
 WITH RECURSIVE target (asked, code) AS (
   SELECT DISTINCT t, t FROM unnest(CAST(:areas AS text[])) t
   UNION
-  SELECT t.asked, s.new_code FROM target t JOIN area a ON a.code = t.code AND a.valid_to IS NOT NULL
-    JOIN area_succession s ON s.old_code = t.code AND s.new_code <> t.code
+  SELECT t.asked, n.code FROM target t CROSS JOIN LATERAL (
+    SELECT s.new_code AS code FROM area a JOIN area_succession s ON s.old_code = a.code AND s.new_code <> a.code
+     WHERE a.code = t.code AND a.valid_to IS NOT NULL OFFSET 0) n
+), drawn AS MATERIALIZED (
+  SELECT t.asked, t.code, (SELECT true FROM area_piece p WHERE p.code = t.code AND p.layer = 'county' LIMIT 1) AS itself FROM target t
 ), home AS MATERIALIZED (
   SELECT h.asked, array_agg(DISTINCT h.code) AS codes FROM (
-    SELECT t.asked, t.code FROM target t WHERE EXISTS (SELECT FROM area_piece p WHERE p.code = t.code AND p.layer = 'county')
+    SELECT d.asked, d.code FROM drawn d WHERE d.itself
     UNION ALL
-    SELECT t.asked, a.code FROM target t JOIN area a ON a.chain @> ARRAY[t.code]
-     WHERE NOT EXISTS (SELECT FROM area_piece p WHERE p.code = t.code AND p.layer = 'county')
+    SELECT d.asked, a.code FROM drawn d JOIN area a ON a.chain @> ARRAY[d.code] WHERE d.itself IS NULL
   ) h WHERE (SELECT true FROM area_piece p WHERE p.code = h.code AND p.layer = 'county' AND p.valid_to IS NULL LIMIT 1) GROUP BY h.asked
 ), sent AS MATERIALIZED (
   SELECT s.n, s.radius, s.area, ST_SetSRID(ST_MakePoint(s.lon, s.lat), 4326) AS point,
