@@ -60,7 +60,7 @@ def _named_before(before: Document, column: str, item: Document) -> bool:
 
 async def promise(connection: AsyncConnection, actor: Actor, registry: Registry, record: Record, rows: Sequence[Row]) -> Proofs:
     """Registers the files that the rows name and locks them; returns which namings are proven."""
-    concerned = [row for row in rows if _concerned(record, row)]
+    concerned = [row for row in rows if _concerned(record, row)] if record.evidence else []
     wanted = {item["sha256"]: item for row in concerned for _, item in (*_issued_items(record, row.before), *items(record, row.after))}
     if not wanted:
         return NO_PROOFS
@@ -76,7 +76,7 @@ async def promise(connection: AsyncConnection, actor: Actor, registry: Registry,
 
 def _concerned(record: Record, row: Row) -> bool:
     named = {*record.evidence, "deleted"}  # who undeletes a document names its files anew
-    return bool(row.changed and record.evidence) and (not named.isdisjoint(row.changed) or awaits_issue(record, row.after))
+    return bool(row.changed) and (not named.isdisjoint(row.changed) or awaits_issue(record, row.after))
 
 
 def _issued_items(record: Record, before: Document | None) -> Iterator[tuple[str, Document]]:
@@ -117,7 +117,7 @@ def issue(actor: Actor, record: Record, row: Row, proofs: Proofs, moment: Moment
 
 async def attach(connection: AsyncConnection, actor: Actor, record: Record, rows: Sequence[Row], proofs: Proofs, moment: Moment) -> None:
     """The items of written rows, as they now are; what an issued document named before is kept for good."""
-    concerned = [row for row in rows if row.changed and not set(record.evidence).isdisjoint(row.changed)]
+    concerned = [row for row in rows if row.changed and not set(record.evidence).isdisjoint(row.changed)] if record.evidence else []
     values = [value for row in concerned for value in _values(actor, record, row, proofs)]
     if not values and not any(row.before for row in concerned):
         return

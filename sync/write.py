@@ -194,7 +194,9 @@ def _settle(actor: Actor, record: Record, row: Row, found: Sources, proofs: evid
     after = row.after
     if _scope_changed(record, row):
         row.scopes = found.scopes(record, after, actor.user_id)
-    problems = [*_faults(actor, record, row, found, moment), *evidence.issue(actor, record, row, proofs, moment)]
+    problems = [*_faults(actor, record, row, found, moment)]
+    if record.issued_when:
+        problems += evidence.issue(actor, record, row, proofs, moment)
     if problems:
         row.refuse(*problems)
         return
