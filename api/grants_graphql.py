@@ -40,7 +40,9 @@ async def grant_scope(info: ContextInfo, user_id: strawberry.ID, area: strawberr
     actor = context.signed_in()
     begin, finish = moment(start, "from"), moment(end, "to")
     async with context.database.engine.begin() as connection:
-        return _grant(await grants.grant(connection, actor, user_id, area_code(area), begin, finish, context.now))
+        made = await grants.grant(connection, actor, user_id, area_code(area), begin, finish, context.now)
+    context.accounts.forget(user_id)  # here at once; other nodes hear of it
+    return _grant(made)
 
 
 async def revoke_grant(info: ContextInfo, id: strawberry.ID) -> bool:  # noqa: A002
@@ -50,6 +52,7 @@ async def revoke_grant(info: ContextInfo, id: strawberry.ID) -> bool:  # noqa: A
         raise Refused(grants.UNKNOWN)
     async with context.database.engine.begin() as connection:
         await grants.revoke(connection, actor, int(id), context.now)
+    context.accounts.forget(None)
     return True
 
 

@@ -11,6 +11,7 @@ from api.locate_graphql import LocateQuery
 from api.membership_graphql import MembershipMutation, MembershipQuery
 from api.numbers_graphql import NumberMutation, NumberQuery
 from api.ogc.graphql import FeatureQuery
+from api.people_graphql import PeopleQuery
 from api.planning_graphql import PlanningMutation, PlanningQuery
 from api.read_tokens_graphql import ReadTokenMutation, ReadTokenQuery
 
@@ -26,6 +27,7 @@ QUERIES = (
     LocateQuery,
     MembershipQuery,
     NumberQuery,
+    PeopleQuery,
     PlanningQuery,
     ReadTokenQuery,
 )

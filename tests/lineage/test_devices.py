@@ -51,6 +51,24 @@ async def login(world: World, key: DeviceKey | None, username: str = "ins", devi
     return await world.ask(LOGIN, variables, None, **({"DPoP": key.proof()} if key else {}))
 
 
+async def test_people_are_found_by_those_who_are_over_them_and_by_nobody_else(world: World) -> None:
+    query = """query ($search: String! = "", $first: Int! = 2, $after: String! = "") {
+      users(search: $search, first: $first, after: $after) { nodes { username role devices } hasNextPage endCursor } }"""
+    found = {}
+    for name in ("root", "boss", "far"):
+        client, seen, page = await world.sign_in(name), [], {"hasNextPage": True, "endCursor": ""}
+        while page["hasNextPage"]:
+            page = (await client.data(query, after=page["endCursor"]))["users"]
+            seen += [person["username"] for person in page["nodes"]]
+        found[name] = seen
+    assert found == {"root": ["boss", "far", "ins", "other", "root"], "boss": ["boss", "ins", "other"], "far": ["far"]}
+    boss = await world.sign_in("boss")
+    assert (await boss.data(query, search="INS"))["users"]["nodes"] == [{"username": "ins", "role": "INSPECTOR", "devices": 0}]
+    assert code(await (await world.sign_in("ins")).ask(query)) == "ROLE_FORBIDDEN"
+    assert code(await boss.ask(query, first=0)) == "LIMIT_INVALID"
+    assert (await boss.data(query, search="%\x00'"))["users"]["nodes"] == []
+
+
 @pytest.mark.parametrize("algorithm", ["ES256", "EdDSA"])
 async def test_a_token_works_only_with_the_key_of_its_device(world: World, algorithm: str) -> None:
     key, thief = DeviceKey(algorithm), DeviceKey(algorithm)

@@ -101,6 +101,17 @@ async def test_a_supervisor_gives_codes_and_locks_a_lost_terminal_with_a_reason(
     await expect(code).to_have_text(re.compile(r"(\w{4}-){2}\w{4}"))
     assert await world.rows("SELECT count(*) FROM device_code WHERE used_at IS NULL") == [(1,)]
     await page.keyboard.press("Escape")
+    await page.get_by_role("button", name="新终端").click()
+    await page.get_by_label("查找人员").fill("city")  # who has none yet
+    await expect(page.locator(".people label")).to_have_count(1)
+    await page.get_by_role("button", name="发注册码").click()
+    await expect(page.locator(".question")).to_be_visible()  # nobody chosen, no code
+    await page.locator(".people label").click()
+    await page.get_by_role("button", name="发注册码").click()
+    await expect(code).to_have_text(re.compile(r"(\w{4}-){2}\w{4}"))
+    whose = "SELECT u.username FROM device_code c JOIN user_account u ON u.id = c.user_id ORDER BY u.username"
+    assert await world.rows(whose) == [("city",), ("officer",)]
+    await page.keyboard.press("Escape")
     await row.get_by_role("button", name="停用").click()
     await expect(page.locator(".question")).to_contain_text("2 份未发送")
     await page.get_by_role("button", name="停用并要求清除").click()

@@ -2,7 +2,7 @@
 
 import { count } from './scale';
 import { fill, make } from './dom';
-import { ago, askPerson, moment, top, type Page } from './frame';
+import { ago, askPerson, moment, ROLES, top, type Page } from './frame';
 import { sentence } from './messages';
 import type { Session } from './session';
 
@@ -31,10 +31,20 @@ interface Device {
 const DEVICES = `{ devices { id userId username displayName name platform clientVersion outdated enrolledAt lastSeenAt clockOffsetMs
   offlineBytes unsent reportedAt lag revokedAt revokedFor wipedAt unsentUnknownSince } }`;
 const REVOKE = 'mutation Revoke($id: ID!, $reason: String!) { revokeDevice(id: $id, reason: $reason) }';
+const USERS = 'query Users($search: String!) { users(search: $search, first: 20) { nodes { id username displayName role active devices } hasNextPage } }';
 const CODE = 'mutation Code($user: ID!) { issueDeviceCode(userId: $user) { code expiresAt } }';
 const SILENT_MS = 3 * 86_400_000; // a field day and a weekend
 const CLOCK_OFF_MS = 300_000; // from where the merge clips it (design: 5 min)
 const COLUMNS = ['人员', '终端', '最近联系', '落后', '未发送', '离线包', '版本', '状态', ''];
+
+interface Person {
+  id: string;
+  username: string;
+  displayName: string;
+  role: string;
+  active: boolean;
+  devices: number;
+}
 
 export class Devices implements Page {
   readonly element: HTMLElement;
@@ -49,6 +59,7 @@ export class Devices implements Page {
     this.element = make('div', { class: 'desk' }, top(session, 'devices', leave),
       make('div', { class: 'bar' }, make('h2', { class: 'title' }, '终端'), this.summary, this.notice, this.search,
         make('label', { class: 'switch' }, this.troubled, '只看需要处理的'),
+        make('button', { type: 'button', class: 'quiet', click: () => void this.newDevice() }, '新终端'),
         make('button', { type: 'button', class: 'quiet', 'aria-label': '刷新', title: '重新读取数据', click: () => void this.start() }, '↻')),
       make('main', { class: 'sheet' }, make('table', { class: 'list devices' },
         make('thead', {}, make('tr', {}, ...COLUMNS.map((label) => make('th', { scope: 'col' }, label)))), this.body)));
@@ -90,7 +101,7 @@ export class Devices implements Page {
       cell('', make('span', { class: `state ${problem ? 'no' : device.enrolledAt && !device.revokedAt ? 'yes' : 'none'}` }, problem ?? (device.revokedAt ? '已停用' : device.enrolledAt ? '有密钥' : '无密钥')),
         device.revokedAt ? small(`${moment(device.revokedAt)} ${device.revokedFor ?? ''}`) : null),
       cell('deeds', device.revokedAt ? null : make('button', { type: 'button', class: 'link', click: () => void this.revoke(device) }, '停用'),
-        make('button', { type: 'button', class: 'link', click: () => void this.code(device) }, '注册码')));
+        make('button', { type: 'button', class: 'link', click: () => void this.code(device.userId, device.displayName || device.username) }, '注册码')));
   }
 
   private async revoke(device: Device): Promise<void> {
@@ -105,11 +116,32 @@ export class Devices implements Page {
     });
   }
 
-  private async code(device: Device): Promise<void> {
+  /** For a person who may have no terminal yet. */
+  private async newDevice(): Promise<void> {
+    const choices = make('div', { class: 'people', role: 'radiogroup', 'aria-label': '人员' });
+    let people: Person[] = [];
+    const chosen = () => people.find((person) => person.id === choices.querySelector<HTMLInputElement>('input:checked')?.value) ?? null;
+    const search = make('input', { type: 'search', placeholder: '姓名或用户名', 'aria-label': '查找人员', input: () => void find() });
+    const find = async () => {
+      const wanted = search.value.trim();
+      const { users } = await this.session.query<{ users: { nodes: Person[]; hasNextPage: boolean } }>(USERS, { search: wanted });
+      if (wanted !== search.value.trim()) return; // an answer that was overtaken
+      people = users.nodes.filter((person) => person.active);
+      fill(choices, ...people.map(choice), users.hasNextPage ? make('p', {}, '还有更多，请输入姓名或用户名') : null,
+        people.length ? null : make('p', {}, '没有这样的人员'));
+    };
     await this.attempt(async () => {
-      const { issueDeviceCode: made } = await this.session.query<{ issueDeviceCode: { code: string; expiresAt: string } }>(CODE, { user: device.userId });
+      await find();
+      const person = await askPerson('给谁的新终端', [search, choices], '发注册码', chosen);
+      if (person) await this.code(person.id, person.displayName || person.username);
+    });
+  }
+
+  private async code(userId: string, name: string): Promise<void> {
+    await this.attempt(async () => {
+      const { issueDeviceCode: made } = await this.session.query<{ issueDeviceCode: { code: string; expiresAt: string } }>(CODE, { user: userId });
       const code = make('output', { class: 'code' }, made.code);
-      const hint = make('p', {}, `在${device.displayName || device.username}的新终端上输入，只能用一次，${moment(made.expiresAt)} 前有效。`);
+      const hint = make('p', {}, `在${name}的新终端上输入，只能用一次，${moment(made.expiresAt)} 前有效。`);
       await askPerson('终端注册码', [code, hint], '好', () => true, 'news');
     });
   }
@@ -123,6 +155,12 @@ export class Devices implements Page {
       this.notice.textContent = sentence(reason);
     }
   }
+}
+
+function choice(person: Person): HTMLElement {
+  const kept = person.devices ? `已有 ${person.devices} 台终端` : '还没有终端';
+  return make('label', {}, make('input', { type: 'radio', name: 'person', value: person.id }), person.displayName || person.username,
+    make('small', {}, ` ${person.username} · ${ROLES[person.role] ?? person.role} · ${kept}`));
 }
 
 /** Why somebody should look at a device; null when nobody has to. */

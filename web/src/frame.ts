@@ -11,7 +11,8 @@ export interface Page {
 
 export type Place = 'map' | 'devices' | 'inbox';
 
-export const ROLES: Record<string, string> = { ADMIN: '管理员', SUPERVISOR: '主管', INSPECTOR: '执法人员', COORDINATOR: '协管员', CDC: '疾控' };
+export const ROLES: Record<string, string> = { ADMIN: '管理员', SUPERVISOR: '主管', INSPECTOR: '执法人员', COORDINATOR: '协管员', CDC: '疾控', REHAB: '康复站（点）人员',
+  EXPERT: '专家', ENTERPRISE: '用人单位', EXAM: '职业健康检查机构', DIAGNOSIS: '职业病诊断机构', SERVICE: '技术服务机构', DEPARTMENT: '其他部门', PUBLIC: '公众' };
 const CHIEFS = new Set(['ADMIN', 'SUPERVISOR']);
 const PLACES: { place: Place; label: string; chief: boolean }[] = [
   { place: 'map', label: '覆盖', chief: false },
