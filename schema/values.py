@@ -19,7 +19,8 @@ from schema.problems import Problem
 
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 _AREA = re.compile(r"[0-9]{6}|[0-9]{9}|[0-9]{12}|J[0-9A-Z]{1,20}")  # \d would let full-width digits in
-_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
+_unstorable = re.compile("[\x00\ud800-\udfff]").search
+_NOT_STORABLE = "含有不能保存的字符"
 _PRINTED = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{0,5}[1-9])?\+00:00")
 Converter = Callable[[Column, Any], Any]
 _INT32 = 2**31
@@ -98,7 +99,9 @@ def _text(column: Column, value: Any) -> str:
         raise ValueError("应为文字")
     if len(value) > column.max_length:
         raise ValueError(f"最多 {column.max_length} 个字符，收到 {len(value)} 个")
-    return _storable(value)
+    if _unstorable(value):
+        raise ValueError(_NOT_STORABLE)
+    return value
 
 
 def storable(value: Any, depth: int = 0) -> Any:
@@ -116,8 +119,8 @@ def storable(value: Any, depth: int = 0) -> Any:
 
 
 def _storable(value: str) -> str:
-    if _UNSTORABLE.search(value):
-        raise ValueError("含有不能保存的字符")
+    if _unstorable(value):
+        raise ValueError(_NOT_STORABLE)
     return value
 
 

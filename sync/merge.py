@@ -149,6 +149,7 @@ class MergePlan:
     steps: Mapping[str, Step]
     policies: Mapping[str, Policy]
     defaults: Mapping[str, Any]  # of a new record
+    preset: tuple[str, ...]  # columns whose default is not null
     guarded: Mapping[str, Code]  # columns that this role cannot set, and why
     routes: Mapping[str, Routes]
     may_delete: bool
@@ -174,6 +175,7 @@ def _make_plan(record: Record, role: Role) -> MergePlan:
     guarded = {column.name: code for column in columns if (code := _guard(column, role))}
     routes = {column.name: _routes(column, role) for column in columns if column.merge is Policy.MOVES}
     counters = tuple(column.name for column in columns if column.merge is Policy.COUNTER and column.name not in guarded)
+    defaults = {column.name: routes[column.name].first if column.name in routes else column.default for column in columns}
     return MergePlan(
         record=record,
         names=tuple(column.name for column in columns),
@@ -181,7 +183,8 @@ def _make_plan(record: Record, role: Role) -> MergePlan:
         counters=counters,
         steps={column.name: _step(column, role, routes.get(column.name), record.frozen_when) for column in columns},
         policies={column.name: column.merge for column in columns},
-        defaults={column.name: routes[column.name].first if column.name in routes else column.default for column in columns},
+        defaults=defaults,
+        preset=tuple(name for name, value in defaults.items() if value is not None),
         guarded=guarded,
         routes={name: found for name, found in routes.items() if name not in guarded},
         may_delete=record.may(role, Verb.DELETE),
@@ -408,9 +411,12 @@ def _life(meeting: _Meeting, deletable: bool) -> Decision:
 
 def _insert(plan: MergePlan, edit: Edit) -> Merged:
     mine = edit.mine if edit.base is None else {**edit.base, **edit.mine}
-    defaults = plan.defaults
-    # RxDB sends null for what is not filled in.
-    document = {**defaults, **{name: value for name, value in mine.items() if value is not None and name in defaults}}
+    document = {**plan.defaults, **mine}
+    for name in plan.record.derived:
+        document.pop(name, None)
+    for name in plan.preset:
+        if document[name] is None:  # RxDB sends null for what is not filled in
+            document[name] = plan.defaults[name]
     outcomes: list[Outcome] = []
     for name, code in plan.guarded.items():
         _set_first(plan, document, name, code, outcomes)
@@ -418,7 +424,7 @@ def _insert(plan: MergePlan, edit: Edit) -> Merged:
         if document[name] not in routes.reach[None]:
             _set_first(plan, document, name, Code.MOVE_REFUSED, outcomes)
     document["id"], document["deleted"] = mine["id"], bool(mine.get("deleted"))
-    return Merged(document, (*plan.names, "deleted"), tuple(outcomes))
+    return Merged(document, plan.record.edited, tuple(outcomes))
 
 
 def _set_first(plan: MergePlan, document: Document, name: str, code: Code, outcomes: list[Outcome]) -> None:

@@ -23,4 +23,4 @@ def normalise(record: Record, after: Document, changed: Sequence[str]) -> Iterat
         except Refused as refused:
             yield from (Problem(problem.code, problem.message, column.name) for problem in refused.problems)
         else:
-            after[f"{column.name}_wgs84"] = {"type": "Point", "coordinates": [round(lon, 7), round(lat, 7)]}
+            after[f"{column.name}_wgs84"] = {"type": "Point", "coordinates": [round(lon * 1e7) / 1e7, round(lat * 1e7) / 1e7]}
