@@ -47,6 +47,8 @@ ENTERPRISES = 20_000
 SEED = 1
 WRITERS = 2  # while PostgreSQL works for one, Python prepares the other
 STAMP_SECONDS = 0.5
+# What a power cut takes of the last moment is written again by the next run. The stamper's commits are not put off.
+SESSION = {"TimeZone": "UTC", "jit": "off", "synchronous_commit": "off"}
 SPOTS = 300  # per county
 INSIDE = 0.005  # degrees from the county's border, 400 m or more: no demo enterprise lies beyond it
 
@@ -102,7 +104,7 @@ async def fill(url: str, enterprises: int, seed: int, console: Console) -> None:
 
     Raises SeedError when the areas are missing or a document is refused.
     """
-    engine = create_async_engine(engine_url(url), connect_args={"server_settings": {"TimeZone": "UTC", "jit": "off"}})
+    engine = create_async_engine(engine_url(url), connect_args={"server_settings": SESSION})
     try:
         missing = await _missing(engine, enterprises, seed)
         if missing or await _accounts_missing(engine):
