@@ -162,21 +162,22 @@ def _log(*, with_shadows: bool, with_orphans: bool) -> sa.TextClause:
     return sa.text(LOG + (SHADOW if with_shadows else "") + (ORPHAN if with_orphans else "") + NOTIFY)
 
 
-async def log(
-    connection: AsyncConnection,
-    record: Record,
-    at: datetime,
-    changes: Sequence[Document],
-    shadow_rows: Sequence[Document],
-    orphans: Sequence[Document],
-) -> None:
-    """History and feed of the changes, what the devices wrote, and who still waits for a parent: one statement."""
-    parameters: Document = {"changes": orjson.dumps(changes).decode(), "record": record.name, "at": at}
-    if shadow_rows:
-        parameters["shadows"] = orjson.dumps(shadow_rows).decode()
-    if orphans:
-        parameters["orphans"] = orjson.dumps(orphans).decode()
-    await connection.execute(_log(with_shadows=bool(shadow_rows), with_orphans=bool(orphans)), parameters)
+class Entries(NamedTuple):
+    """What is kept beside the rows: changes, what the devices wrote, and who still waits for a parent."""
+
+    changes: Sequence[Document]
+    shadows: Sequence[Document]
+    orphans: Sequence[Document]
+
+
+async def log(connection: AsyncConnection, record: Record, at: datetime, entries: Entries) -> None:
+    """History and feed of the changes, shadows and orphans: one statement."""
+    parameters: Document = {"changes": orjson.dumps(entries.changes).decode(), "record": record.name, "at": at}
+    if entries.shadows:
+        parameters["shadows"] = orjson.dumps(entries.shadows).decode()
+    if entries.orphans:
+        parameters["orphans"] = orjson.dumps(entries.orphans).decode()
+    await connection.execute(_log(with_shadows=bool(entries.shadows), with_orphans=bool(entries.orphans)), parameters)
 
 
 _QUEUED = (

@@ -5,6 +5,7 @@ Every statement works on the whole batch. Rows are locked in id order; a row tha
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Sequence
 
 from sqlalchemy.exc import DBAPIError
@@ -98,10 +99,19 @@ async def _round(
     await place(connection, record, rows)
     await claim(connection, actor, record, rows, moment)
     written = [row for row in rows if row.changed]
-    stored = await _store(connection, record, written, careful=careful)
+    storing = asyncio.create_task(_store(connection, record, written, careful=careful))
+    try:
+        await asyncio.sleep(0)  # it is sent: while PostgreSQL writes, Python prepares what follows
+        entries = None if careful else _entries(actor, record, rows, found)
+        stored = await storing
+    except BaseException:
+        storing.cancel()
+        raise
     again = [row for row in written if row.id not in stored]
     done = [row for row in rows if row not in again] if again else rows
-    await _log(connection, actor, record, done, found, proofs, moment, registry)
+    if again or entries is None:
+        entries = _entries(actor, record, done, found)
+    await _log(connection, actor, record, done, entries, proofs, moment, registry)
     return again
 
 
@@ -247,23 +257,30 @@ def _stored(row: Row) -> Document:
     return {**row.after, "scopes": list(row.scopes)}
 
 
+def _entries(actor: Actor, record: Record, rows: Sequence[Row], found: Sources) -> store.Entries:
+    """What history, feed, shadows and orphans get of rows that are done."""
+    written = [row for row in rows if row.changed]
+    return store.Entries(
+        [change_row(actor, row) for row in written],
+        [shadow_row(record, row) for row in rows if row.edit.device_id is not None and not row.repeat and not row.partial],
+        [orphan_row(record, row) for row in written if _is_orphan(record, row, found)],
+    )
+
+
 async def _log(
     connection: AsyncConnection,
     actor: Actor,
     record: Record,
     rows: Sequence[Row],
-    found: Sources,
+    entries: store.Entries,
     proofs: evidence.Proofs,
     moment: Moment,
     registry: Registry,
 ) -> None:
     """History, feed, shadows and orphans of the rows that are done, then the scopes of their children."""
     written = [row for row in rows if row.changed]
-    changes = [change_row(actor, row) for row in written]
-    shadows = [shadow_row(record, row) for row in rows if row.edit.device_id is not None and not row.repeat and not row.partial]
-    orphans = [orphan_row(record, row) for row in written if _is_orphan(record, row, found)]
-    if changes or shadows:
-        await store.log(connection, record, moment.now, changes, shadows, orphans)
+    if entries.changes or entries.shadows:
+        await store.log(connection, record, moment.now, entries)
     await evidence.attach(connection, actor, record, written, proofs, moment)
     moved = [row.id for row in written if row.before is not None and row.scopes != row.scopes_before]
     await cascade(connection, record, registry, moved)
@@ -280,7 +297,8 @@ async def issue_waiting(
     ready = await evidence.complete(connection, record, [document for document, _ in masters.values()])
     rows = [_issued(before, masters[before["id"]][1], moment) for before in ready]
     await _store(connection, record, rows, careful=True)
-    await _log(connection, evidence.SERVER, record, rows, Sources({}, {}), evidence.NO_PROOFS, moment, registry)
+    entries = _entries(evidence.SERVER, record, rows, Sources({}, {}))
+    await _log(connection, evidence.SERVER, record, rows, entries, evidence.NO_PROOFS, moment, registry)
     return len(rows)
 
 
