@@ -17,6 +17,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from geo import gazetteer, sources, versions
+from geo.area_tiles import redraw
 from geo.bulk import copy, stage
 from geo.cells import cells
 from geo.gazetteer import OUR_SOURCE, Area
@@ -42,9 +43,9 @@ class Counts:
 
 
 SOURCE = "areas"
-_CODE = ("cells", "chains", "divisions", "gazetteer", "history", "jurisdictions", "sources")
+_CODE = ("area_tiles", "cells", "chains", "divisions", "gazetteer", "history", "jurisdictions", "sources")
 STEPS = 8
-_TABLES = "area, area_succession, area_boundary, area_piece, area_shape"
+_TABLES = "area, area_succession, area_boundary, area_piece, area_shape, area_tile"
 _COUNTS = text(
     "SELECT (SELECT count(*) FROM area), (SELECT count(*) FROM area_succession), (SELECT count(*) FROM area_boundary), "
     "(SELECT count(*) FROM area_piece), (SELECT count(*) FROM area_shape)"
@@ -122,8 +123,7 @@ async def _load(connection: AsyncConnection, progress: Progress, boundary_source
     progress("derive the townships", 5, STEPS)
     await replace_cells(connection, await derived)
     progress("simplify the map", 6, STEPS)
-    await connection.execute(text("DELETE FROM area_shape WHERE layer <> 'township'"))
-    await copy(connection, "area_shape", "layer, step, code, geom", await shapes)
+    await redraw(connection, await shapes)
     progress("gather statistics", 7, STEPS)
     await connection.execute(text(f"ANALYZE {_TABLES}"))
     progress("areas are loaded", STEPS, STEPS)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from geo.tiles import DEEPEST, step
+from geo.area_tiles import DEEPEST, step
 from schema.areas import Level
 
 FINE_UP_TO = 150

@@ -35,7 +35,7 @@ Degrees = numpy.typing.NDArray[numpy.float64]
 EARTH_RADIUS = 6378137.0  # EPSG:3857
 
 # Last zoom at which a shape is drawn -> tolerance in degrees, about one pixel of 1/512 tile there; 0: as received.
-STEPS = {3: 0.1, 5: 0.025, 7: 0.006, 22: 0.0}
+STEPS = {3: 0.1, 4: 0.05, 5: 0.025, 7: 0.006, 22: 0.0}
 
 _SUFFIXES = ("街道办事处", "街道", "民族乡", "苏木", "地区", "镇", "乡")
 

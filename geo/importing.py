@@ -21,7 +21,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from geo import gazetteer
-from geo.bulk import copy
+from geo.area_tiles import redraw
 from geo.cells import Pin, cells
 from geo.coordinates import Datum, to_wgs84
 from geo.divisions import note_source, replace_cells
@@ -235,5 +235,4 @@ async def _draw(connection: AsyncConnection) -> None:
     rows = await connection.execute(_MAP)
     boundaries = [Boundary(row.code, row.name, Level(row.layer), shapely.from_wkb(row.geom)) for row in rows]
     shapes = [(layer, step, code, shapely.to_wkb(geometry)) for layer, step, code, geometry in gazetteer.shapes(boundaries)]
-    await connection.execute(text("DELETE FROM area_shape WHERE layer <> 'township'"))
-    await copy(connection, "area_shape", "layer, step, code, geom", shapes)
+    await redraw(connection, shapes)

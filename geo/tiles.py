@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 
+from geo.area_tiles import CUT_TO, DEEPEST, DRAWN, EXTENT, FIRST_ZOOM, HALF, MARGIN
 from geo.coverage import AreaValue
-from geo.gazetteer import STEPS
 from geo.reads import Reads
 from schema.areas import Level
 from schema.problems import Problem, Refused
 
 VERSION_SQL = "SELECT md5(string_agg(name || version, ' ' ORDER BY name)) AS version FROM area_source WHERE name <> 'members'"
-DEEPEST = max(STEPS)
-# From which zoom a layer is in the tile: before it, its areas are smaller than a few pixels.
-FIRST_ZOOM = {Level.PROVINCE: 0, Level.CITY: 2, Level.COUNTY: 3, Level.TOWNSHIP: 9}
-
-EXTENT, MARGIN = 4096, 64  # units of a tile, and how far beyond its edge its areas reach
-HALF = 20037508.342789244  # metres from the middle of the map of EPSG:3857 to its edge
 
 
 async def area_tile(reads: Reads, z: int, x: int, y: int) -> bytes:
@@ -33,7 +28,7 @@ async def area_layer(reads: Reads, layer: Level, z: int, x: int, y: int) -> byte
     """One layer of `area_tile`: tiles are concatenations of layers."""
     if z < FIRST_ZOOM[layer]:
         return b""
-    row = await reads.fetchrow(_PLAIN, *_place(layer, z, x, y))
+    row = await reads.fetchrow(_tile_of(z <= CUT_TO, "$1::text AS level"), *_place(layer, z, x, y))
     return row["tile"] or b""
 
 
@@ -42,12 +37,12 @@ async def valued_tile(reads: Reads, level: Level, values: Mapping[str, AreaValue
     if z < FIRST_ZOOM[level]:
         return b""
     place = _place(level, z, x, y)
-    inside = await reads.fetch(_INSIDE, *place[:5])
+    inside = await reads.fetch(_NEAR_INSIDE if z > CUT_TO else _FAR_INSIDE, *place[:4])
     shown = [values[row["code"]] for row in inside if row["code"] in values]
     if not shown:
         return b""
     columns = [[_said(value, name) for value in shown] for name in _SAID]
-    row = await reads.fetchrow(_VALUED, *place, *columns)
+    row = await reads.fetchrow(_valued(z), *place, *columns)
     return row["tile"] or b""
 
 
@@ -57,50 +52,49 @@ def _said(value: AreaValue, name: str) -> object:
     return (value.suppressed or None) if name == "suppressed" else getattr(value, name)
 
 
-def _place(layer: Level, z: int, x: int, y: int) -> tuple[str, int, int, int, int, float, float, float]:
-    """Layer, step, tile, and what brings metres to units of the tile: scale and shifts."""
+def _place(layer: Level, z: int, x: int, y: int) -> tuple[str | int | float, ...]:
+    """Layer and tile; for those that are not cut yet also what brings metres to units of the tile: scale and shifts."""
     scale = EXTENT * 2**z / (2 * HALF)
-    shifts = HALF * scale - x * EXTENT, HALF * scale - y * EXTENT
-    return layer.value, DEEPEST if layer is Level.TOWNSHIP else step(z), z, x, y, scale, *shifts
+    near = (scale, HALF * scale - x * EXTENT, HALF * scale - y * EXTENT) if z > CUT_TO else ()
+    return layer.value, z, x, y, *near
 
 
-# Not ST_AsMVTGeom: it cuts and mends every polygon, also those that lie inside the tile, and takes most of the time (geo/README.md).
-_BOX = f"WITH b AS MATERIALIZED (SELECT ST_TileEnvelope($3::integer, $4::integer, $5::integer, margin => {MARGIN / EXTENT}) AS box)"
-_INSIDE_BOX = "s.layer = $1::text AND s.step = $2::integer AND s.geom && b.box"
-_GEOM = """ST_SnapToGrid(ST_Affine(ST_ForcePolygonCW(ST_CollectionExtract(
-    CASE WHEN s.geom @ b.box THEN s.geom ELSE ST_ClipByBox2D(s.geom, b.box::box2d) END, 3)),
-    $6::float8, 0, 0, -$6::float8, $7::float8, $8::float8), 1) AS geom"""
+_BOX = f"WITH b AS MATERIALIZED (SELECT ST_TileEnvelope($2::integer, $3::integer, $4::integer, margin => {MARGIN / EXTENT}) AS box)"
+_NEAR = f"b JOIN area_shape s ON s.layer = $1::text AND s.step = {DEEPEST} AND s.geom && b.box"
+_GEOM = DRAWN.format(geom="s.geom", box="b.box", scale="$5::float8", right="$6::float8", down="$7::float8")
+_FAR = "area_tile s"
+_FAR_TILE = "s.layer = $1::text AND s.zoom = $2::integer AND s.x = $3::integer AND s.y = $4::integer"
+_NEAR_INSIDE = f"{_BOX} SELECT s.code FROM {_NEAR}"
+_FAR_INSIDE = f"SELECT s.code FROM {_FAR} WHERE {_FAR_TILE}"
 
 
-def _tile_of(columns: str, join: str = "") -> str:
-    """SQL of a layer; the fence (OFFSET 0) keeps the geometry from being made once more to be tested."""
-    return f"""{_BOX}
-SELECT ST_AsMVT(t, $1::text, {EXTENT}, 'geom') AS tile FROM (
-  SELECT s.code, a.name, {columns}, NULLIF(a.derived, false) AS derived, {_GEOM}
-    FROM b JOIN area_shape s ON {_INSIDE_BOX} JOIN area a USING (code){join} OFFSET 0
-) t WHERE NOT ST_IsEmpty(t.geom)"""
+@cache
+def _tile_of(far: bool, columns: str, join: str = "") -> str:
+    """SQL of a layer; the fence (OFFSET 0) keeps a geometry from being made once more to be tested."""
+    shown = f"s.code, a.name, {columns}, NULLIF(a.derived, false) AS derived"
+    found = f"{{}} JOIN area a USING (code){join}"
+    if far:
+        return f"SELECT {_MVT} AS tile FROM (SELECT {shown}, s.geom FROM {found.format(_FAR)} WHERE {_FAR_TILE}) t"
+    inside = f"SELECT {shown}, {_GEOM} AS geom FROM {found.format(_NEAR)} OFFSET 0"
+    return f"{_BOX} SELECT {_MVT} AS tile FROM ({inside}) t WHERE NOT ST_IsEmpty(t.geom)"
 
 
+_MVT = f"ST_AsMVT(t, $1::text, {EXTENT}, 'geom')"
 _SAID = ("code", "value", "numerator", "denominator", "target", "gap", "suppressed")
-_INSIDE = f"{_BOX} SELECT s.code FROM b JOIN area_shape s ON {_INSIDE_BOX}"
-_PLAIN = _tile_of("$1::text AS level")
-_VALUED = _tile_of(
-    "$1::text AS level, v.value, v.numerator, v.denominator, v.target, v.gap, v.suppressed",
-    f"""
-    JOIN unnest($9::text[], $10::float8[], $11::integer[], $12::integer[], $13::float8[], $14::float8[], $15::boolean[])
-         v({", ".join(_SAID)}) USING (code)""",
-)
+
+
+def _valued(z: int) -> str:
+    at = 5 if z <= CUT_TO else 8
+    types = ("text[]", "float8[]", "integer[]", "integer[]", "float8[]", "float8[]", "boolean[]")
+    given = ", ".join(f"${number}::{kind}" for number, kind in enumerate(types, at))
+    said = ", ".join(f"v.{name}" for name in _SAID[1:])
+    return _tile_of(z <= CUT_TO, f"$1::text AS level, {said}", f" JOIN unnest({given}) v({', '.join(_SAID)}) USING (code)")
 
 
 async def areas_version(reads: Reads) -> str:
     """Changes when the boundaries do: the tiles' ETag."""
     row = await reads.fetchrow(VERSION_SQL)
     return row["version"] or "none"
-
-
-def step(z: int) -> int:
-    """The step of simplification that is drawn at zoom `z`."""
-    return next(last for last in STEPS if z <= last)
 
 
 def check_tile(z: int, x: int, y: int) -> None:

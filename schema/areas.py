@@ -9,7 +9,7 @@ from __future__ import annotations
 from enum import StrEnum
 
 from geoalchemy2 import Geometry
-from sqlalchemy import TIMESTAMP, BigInteger, Boolean, Column, Date, Double, Identity, Index, Integer, Table, Text, text
+from sqlalchemy import TIMESTAMP, BigInteger, Boolean, Column, Date, Double, Identity, Index, Integer, SmallInteger, Table, Text, text
 from sqlalchemy.dialects.postgresql import ARRAY, UUID
 
 from schema.metadata import metadata
@@ -135,7 +135,20 @@ area_shape = Table(
     Column("step", Integer, primary_key=True, comment="Drawn up to this zoom; geo.gazetteer.STEPS."),
     Column("code", Text, primary_key=True),
     Column("geom", _geometry("MULTIPOLYGON", 3857), nullable=False, comment="Simplified as a coverage: neighbours share edges."),
-    Index("ix_area_shape_geom", "geom", postgresql_using="gist"),
+    # Of the deepest step alone: what is drawn at the others is cut into `area_tile`.
+    Index("ix_area_shape_geom", "geom", postgresql_using="gist", postgresql_where=text("step = 22")),
+)
+
+area_tile = Table(
+    "area_tile",
+    metadata,
+    Column("layer", Text, primary_key=True),
+    Column("zoom", SmallInteger, primary_key=True, autoincrement=False),
+    Column("x", Integer, primary_key=True, autoincrement=False),
+    Column("y", Integer, primary_key=True, autoincrement=False),
+    Column("code", Text, primary_key=True),
+    Column("geom", _geometry("GEOMETRY", -1), nullable=False, comment="In units of the tile, y downwards"),
+    comment="What tiles of far zooms show of area_shape",
 )
 
 jurisdiction_member = Table(

@@ -55,10 +55,13 @@ def _column(column: Column) -> sa.Column[Any]:
 def _indexes(record: Record) -> list[sa.Index]:
     """Areas need none of their own: `scopes` holds the whole chain."""
     plain = [column for column in record.columns if column.indexed or column.kind is Kind.REF]
+    place = record.layer and record.place
+    placed = [sa.Index(f"ix_{record.name}_place", f"{place}_wgs84", postgresql_using="gist")] if place else []
     waiting = [sa.Index(f"ix_{record.name}_waiting", "id", postgresql_where=sa.text("issued_at IS NULL"))] if record.issued_when else []
     return [
         sa.Index(f"ix_{record.name}_scopes", "scopes", postgresql_using="gin"),
         *(sa.Index(f"ix_{record.name}_{column.name}", column.name, "id") for column in plain),
+        *placed,
         *waiting,
     ]
 

@@ -103,7 +103,7 @@ class AreaLayer:
     ) -> list[Any]:
         """(code, feature) in order of code. Of several states of a code in the time asked for, the last."""
         outline = _OUTLINE.format(on=parameters.bind(on))
-        where = " AND ".join([f"a.layers @> ARRAY[{parameters.bind(self.level.value)}::text]", *conditions, *_touching(box, parameters)])
+        where = " AND ".join([f"a.layers @> ARRAY[{parameters.bind(self.level.value)}::text]", *conditions, *_touching(box)])
         page = (
             f'SELECT DISTINCT ON (a.code COLLATE "C") a.* FROM {states} {outline if box else ""} WHERE {where}'
             f' ORDER BY a.code COLLATE "C", a.valid_from DESC LIMIT {limit}'
@@ -206,19 +206,19 @@ def _may_see(actor: Actor, indicator: Indicator) -> bool:
     return True
 
 
-def _touching(box: Box | None, parameters: Parameters) -> list[str]:
+def _touching(box: Box | None) -> list[str]:
     """Conditions for the outline `o` of area `a`; the first lets the index of all outlines choose."""
     if box is None:
         return []
-    some = f"a.code IN (SELECT b.code FROM area_boundary b WHERE {box.condition('b.geom', parameters)})"
-    return [some, box.condition("o.geom", parameters)]
+    some = f"a.code IN (SELECT b.code FROM area_boundary b WHERE {box.condition('b.geom')})"
+    return [some, box.condition("o.geom")]
 
 
 async def _outlines(source: Source, codes: Sequence[str], box: Box | None, on: date | None, limit: int) -> list[Any]:
     """(code, outline as GeoJSON, derived), in order of code; with a box those that touch it. `codes` in order."""
     parameters = Parameters()
     listed, day = parameters.bind(list(codes if box else codes[:limit])), parameters.bind(on)
-    where = " AND ".join(_touching(box, parameters)) or "true"
+    where = " AND ".join(_touching(box)) or "true"
     sql = f"""
 SELECT p.code, convert_to(ST_AsGeoJSON(p.geom, 6), 'UTF8'), p.derived FROM (
   SELECT a.code, o.geom, {_DERIVED} AS derived FROM unnest({listed}::text[]) a(code) {_OUTLINE.format(on=day)}

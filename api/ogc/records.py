@@ -78,7 +78,7 @@ class RecordLayer:
         parameters, conditions = self._start(source)
         conditions.append(condition(_reader(source, self.registry), self.record, self._where(asked), parameters))
         if asked.box:
-            conditions.append(asked.box.condition(self.place, parameters))
+            conditions.append(asked.box.condition(self.place))
         if asked.span:
             conditions += _updated(asked.span, parameters)
         if asked.after:

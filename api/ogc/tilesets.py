@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from api.ogc.documents import JSON, REL, link
-from geo.tiles import DEEPEST, FIRST_ZOOM
+from geo.area_tiles import DEEPEST, FIRST_ZOOM
 
 TILESETS = {"areas": ("区划界线", "省、地、县、乡级界线；derived 为真者界线为推算。", tuple(level.value for level in FIRST_ZOOM))}
 """Layer at /tiles: title, description, layers inside a tile."""

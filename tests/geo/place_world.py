@@ -65,7 +65,8 @@ async def outlines(connection: AsyncConnection, shapes: Mapping[str, BaseGeometr
 
 
 async def empty(connection: AsyncConnection) -> None:
-    tables = "area, area_version, area_boundary, area_piece, area_shape, area_succession, jurisdiction_member, area_source, area_job"
+    drawn = "area_boundary, area_piece, area_shape, area_tile"
+    tables = f"area, area_version, {drawn}, area_succession, jurisdiction_member, area_source, area_job"
     await connection.execute(text(f"DELETE FROM {tables.split(', ', maxsplit=1)[0]}"))
     for table in tables.split(", ")[1:]:
         await connection.execute(text(f"DELETE FROM {table}"))

@@ -6,7 +6,8 @@ import shapely
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from api.bench.mvt import layers
-from geo.tiles import area_layer, area_tile, areas_version, step
+from geo.area_tiles import step
+from geo.tiles import area_layer, area_tile, areas_version
 from schema.areas import Level
 from schema.problems import Refused
 

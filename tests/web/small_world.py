@@ -10,6 +10,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from api.accounts import create_user
+from geo.area_tiles import cut
 from geo.gazetteer import STEPS
 from schema.actor import Role
 
@@ -66,6 +67,7 @@ async def fill(connection: AsyncConnection) -> None:
         {"layer": place.level, "step": step, "code": place.code, **_corners(place)} for place in places if place.box for step in STEPS
     ]
     await connection.execute(_SHAPE, shapes)
+    await cut(connection)
     await connection.execute(text("INSERT INTO area_source (name, version) VALUES ('areas', 'small world')"))
     await connection.execute(_COORDINATOR, [_coordinator(*row) for row in COORDINATORS])
     await create_user(connection, "boss", PASSWORD, Role.SUPERVISOR, ["220000"])
