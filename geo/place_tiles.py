@@ -9,7 +9,8 @@ from datetime import date
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from geo.coverage import Day, Part, items
+from geo.coverage import Day, Part, items, require_reader
+from geo.indicators import engine
 from geo.points import WORLD, world
 from geo.scope import READABLE
 from schema.actor import Actor
@@ -43,9 +44,24 @@ def level_of(z: int) -> Level:
     return Level.CITY if z <= 5 else Level.COUNTY if z <= 8 else Level.TOWNSHIP
 
 
+def may_read(actor: Actor, layer: str) -> bool:
+    """Whether the actor's role may see a layer, `coordinators` or `gaps`, at all."""
+    if layer == "coordinators":
+        return load()["coordinator"].may(actor.role, Verb.READ)
+    return any(_may_count(actor, indicator) for indicator in REASONS.values())
+
+
+def _may_count(actor: Actor, indicator: str) -> bool:
+    try:
+        require_reader(engine(), actor, catalogue().indicators[indicator])
+    except Refused:
+        return False
+    return True
+
+
 async def coordinators(connection: AsyncConnection, actor: Actor, level: Level, on: date) -> list[Figure]:
     """Coordinators active on a day, by area of `level`. Raises Refused FORBIDDEN for a role that may not read them."""
-    if not load()["coordinator"].may(actor.role, Verb.READ):
+    if not may_read(actor, "coordinators"):
         raise Refused(Problem("FORBIDDEN", "您的角色无权查看协管员。", "layer"))
     found = (await connection.execute(_COORDINATORS, {"scopes": list(actor.scopes), "on": on})).all()
     return await _figures(connection, level, {row.code: row.n for row in found})

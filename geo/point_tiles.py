@@ -71,11 +71,15 @@ async def cover(reads: Reads, actor: Actor) -> Cover:
     return Cover(actor.scopes, keys, tuple(sorted(row["code"] for row in rows if not row["whole"])))
 
 
+def may_read(actor: Actor, layer: PointLayer) -> bool:
+    """Whether the actor's role may read the layer's record."""
+    return load()[layer.record].may(actor.role, Verb.READ)
+
+
 def require_layer(actor: Actor, layer: PointLayer) -> None:
     """Raises Refused FORBIDDEN unless the actor's role may read the layer's record."""
-    record = load()[layer.record]
-    if not record.may(actor.role, Verb.READ):
-        raise Refused(Problem("FORBIDDEN", f"您的角色无权查看{record.label}。", "layer"))
+    if not may_read(actor, layer):
+        raise Refused(Problem("FORBIDDEN", f"您的角色无权查看{load()[layer.record].label}。", "layer"))
 
 
 async def point_tile(reads: Reads, actor: Actor, layer: PointLayer, held: Cover, z: int, x: int, y: int) -> bytes:

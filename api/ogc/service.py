@@ -121,14 +121,15 @@ async def _item(call: Call) -> bytes:
 
 
 async def _tilesets(call: Call) -> bytes:
-    return _plain(call, tilesets.tilesets(call.base))
+    return _plain(call, tilesets.tilesets(call.base, call.reading.actor))
 
 
 async def _tileset(call: Call) -> bytes:
     name = call.request.path_params["tileset"]
-    if name not in tilesets.TILESETS:
-        raise Refused(Problem("TILESET_UNKNOWN", f"没有瓦片集 {name}；清单见 /ogc/tiles。", "tileset"))
-    return _plain(call, tilesets.tileset(call.base, name))
+    found = tilesets.offered(call.reading.actor).get(name)
+    if found is None:
+        raise Refused(Problem("TILESET_UNKNOWN", f"没有瓦片集 {name}，或您的角色无权查看；清单见 /ogc/tiles。", "tileset"))
+    return _plain(call, tilesets.tileset(call.base, name, found))
 
 
 async def _matrix_sets(call: Call) -> bytes:

@@ -1,14 +1,18 @@
-"""OGC API - Tiles: the vector tiles at /tiles as tilesets of WebMercatorQuad. Pure."""
+"""OGC API - Tiles: the vector tiles at /tiles that a reader may open, as tilesets of WebMercatorQuad. Pure."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
+from api.ogc.areas import coverage_layers
 from api.ogc.documents import JSON, REL, link
+from geo import place_tiles
 from geo.area_tiles import DEEPEST, FIRST_ZOOM
-
-TILESETS = {"areas": ("区划界线", "省、地、县、乡级界线；derived 为真者界线为推算。", tuple(level.value for level in FIRST_ZOOM))}
-"""Layer at /tiles: title, description, layers inside a tile."""
+from geo.point_tiles import LAYERS, may_read
+from schema.actor import Actor
+from schema.registry import load
 
 MVT = "application/vnd.mapbox-vector-tile"
 QUAD = "http://www.opengis.net/def/tilematrixset/OGC/1.0/WebMercatorQuad"
@@ -20,13 +24,51 @@ _PIXEL_METRES = 0.00028  # the standard's rendering pixel
 Document = dict[str, Any]
 
 
-def tilesets(base: str) -> Document:
-    return {"links": [link(f"{base}/tiles", "self")], "tilesets": [_item(base, name) for name in TILESETS]}
+@dataclass(frozen=True)
+class Tileset:
+    """What is at an address below /tiles, and the layers inside a tile of it."""
+
+    title: str
+    description: str
+    address: str
+    inside: tuple[str, ...]
+    dimension: int = 0  # of its geometries: points
+    query: str = ""
 
 
-def _item(base: str, name: str) -> Document:
+_AREAS = Tileset("区划界线", "省、地、县、乡级界线；derived 为真者界线为推算。", "areas", tuple(level.value for level in FIRST_ZOOM), 2)
+_FIGURES = {
+    "coordinators": ("协管员人数", "各地在岗协管员人数，标在区划处；远看按市、县汇总，近看到乡。"),
+    "gaps": ("缺口", "缺少协管员或康复站的乡镇；远看按市、县汇总。reason 为原因。"),
+}
+
+
+def offered(actor: Actor) -> Mapping[str, Tileset]:
+    """By name; it depends on the role alone. What is in them depends on the scopes."""
     return {
-        "title": TILESETS[name][0],
+        "areas": _AREAS,
+        **{layer.name: _of_points(layer.name, load()[layer.record].label) for layer in LAYERS.values() if may_read(actor, layer)},
+        **{name: Tileset(*said, name, (name,)) for name, said in _FIGURES.items() if place_tiles.may_read(actor, name)},
+        **{
+            each.id: Tileset(
+                each.title, each.description, "areas", (each.level.value,), 2, f"?indicator={each.indicator.id}&level={each.level.value}"
+            )
+            for each in coverage_layers(actor)
+        },
+    }
+
+
+def _of_points(name: str, label: str) -> Tileset:
+    return Tileset(label, f"{label}：您有权查看的全部，近看为点，远看或过密处为聚合点（count 为个数）。", name, (name,))
+
+
+def tilesets(base: str, actor: Actor) -> Document:
+    return {"links": [link(f"{base}/tiles", "self")], "tilesets": [_item(base, name, each) for name, each in offered(actor).items()]}
+
+
+def _item(base: str, name: str, found: Tileset) -> Document:
+    return {
+        "title": found.title,
         "dataType": "vector",
         "crs": CRS,
         "tileMatrixSetURI": QUAD,
@@ -34,16 +76,15 @@ def _item(base: str, name: str) -> Document:
     }
 
 
-def tileset(base: str, name: str) -> Document:
+def tileset(base: str, name: str, found: Tileset) -> Document:
     """The metadata of one tileset. Our addresses have the column before the row, as maps do; the template says so."""
-    title, description, inside = TILESETS[name]
-    root = base.removesuffix("/ogc")
-    tiles = f"{root}/tiles/{name}/{{tileMatrix}}/{{tileCol}}/{{tileRow}}"
+    root, item = base.removesuffix("/ogc"), _item(base, name, found)
+    tiles = f"{root}/tiles/{found.address}/{{tileMatrix}}/{{tileCol}}/{{tileRow}}{found.query}"
     return {
-        **_item(base, name),
-        "description": description,
-        "layers": [{"id": each, "dataType": "vector", "geometryDimension": 2} for each in inside],
-        "links": [*_item(base, name)["links"], {**link(tiles, "item", MVT, title), "templated": True}],
+        **item,
+        "description": found.description,
+        "layers": [{"id": each, "dataType": "vector", "geometryDimension": found.dimension} for each in found.inside],
+        "links": [*item["links"], {**link(tiles, "item", MVT, found.title), "templated": True}],
     }
 
 

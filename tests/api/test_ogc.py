@@ -21,6 +21,7 @@ from starlette.applications import Starlette
 
 from api.accounts import create_user
 from api.app import build
+from api.bench.mvt import layers
 from api.ogc.asked import Asked
 from api.ogc.layers import Source
 from api.ogc.records import layer_of
@@ -229,16 +230,33 @@ async def test_features_have_the_properties_that_their_schema_names(world: World
         assert queryable["additionalProperties"] is False
 
 
+LAYERS = ("areas", "enterprises", "sites", "coordinators", "gaps")
+
+
+@pytest.mark.parametrize(("who", "hidden"), [("boss", set()), ("expert", set(LAYERS[1:]))])
+async def test_the_tilesets_listed_are_those_whose_tiles_the_reader_gets(world: World, who: str, hidden: set[str]) -> None:
+    listed = {each["links"][0]["href"].rpartition("/")[2]: each for each in (await world.get("/ogc/tiles", who)).json()["tilesets"]}
+    got = {name: (await world.get(f"/tiles/{name}/6/54/23", who)).status_code for name in LAYERS}
+    assert {name for name in LAYERS if name in listed} == {name for name, status in got.items() if status in (200, 204)}
+    assert {name for name in LAYERS if name not in listed} == {name for name, status in got.items() if status == 403} == hidden
+    for name in hidden:
+        assert (await world.get(f"/ogc/tiles/{name}", who)).status_code == 404
+
+
 async def test_a_tileset_leads_to_tiles_that_are_served(world: World) -> None:
     listed = (await world.get("/ogc/tiles")).json()["tilesets"]
-    for each in listed:
+    names = {each["links"][0]["href"].rpartition("/")[2] for each in listed}
+    assert {*LAYERS, "coverage-county-COORDINATOR-TOWNSHIPS"} <= names
+    _, secret = await world.read_token()
+    for each in listed[:6]:
         assert each["tileMatrixSetURI"].endswith("/WebMercatorQuad")
         described = (await world.get(next(one["href"] for one in each["links"] if one["rel"] == "self"))).json()
         (tiles,) = (one for one in described["links"] if one["rel"] == "item")
         assert tiles["templated"] is True
         place = tiles["href"].replace("{tileMatrix}", "6").replace("{tileCol}", "54").replace("{tileRow}", "23")
-        _, secret = await world.read_token()
-        assert (await world.http.get(place, headers={"Authorization": f"Bearer {secret}"})).status_code in (200, 204)
+        answer = await world.http.get(place, headers={"Authorization": f"Bearer {secret}"})
+        assert answer.status_code in (200, 204)
+        assert set(layers(answer.content)) <= {one["id"] for one in described["layers"]}
     matrices = (await world.get("/ogc/tileMatrixSets/WebMercatorQuad")).json()["tileMatrices"]
     assert [matrix["matrixWidth"] for matrix in matrices[:3]] == [1, 2, 4]
     assert matrices[0]["scaleDenominator"] == pytest.approx(559082264.0287178)

@@ -21,6 +21,7 @@ const LAYERS = { PROVINCE: 'province', CITY: 'city', COUNTY: 'county', TOWNSHIP:
 type Drawn = keyof typeof LAYERS;
 const DRAWN = Object.keys(LAYERS) as Drawn[];
 const TILE_DEPTH = 12; // deeper zooms draw these tiles larger
+const POINT_DEPTH = 17; // as deep as the map goes: where a tile holds too many points, those below it tell them apart
 const CHINA: [number, number, number, number] = [73.5, 18, 135.1, 53.6];
 const FONT = '"Noto Sans CJK SC", "Source Han Sans SC", "PingFang SC", "Microsoft YaHei", sans-serif';
 const OUTSIDE = '#eceff1';
@@ -114,7 +115,7 @@ export class CoverageMap {
       container, style: style(), bounds: first.place.bounds ?? CHINA, fitBoundsOptions: { padding: padding(container) }, locale: LOCALE,
       transformRequest: async (url) => (url.startsWith(`${location.origin}/`) ? { url, headers: { authorization: `Bearer ${await token()}` } } : { url }),
       localIdeographFontFamily: FONT, attributionControl: false, fadeDuration: 0, dragRotate: false, touchPitch: false, pitchWithRotate: false,
-      renderWorldCopies: false, minZoom: 2, maxZoom: 14, maxBounds: [50, -5, 160, 65], cooperativeGestures: matchMedia('(max-width: 720px)').matches,
+      renderWorldCopies: false, minZoom: 2, maxZoom: POINT_DEPTH, maxBounds: [50, -5, 160, 65], cooperativeGestures: matchMedia('(max-width: 720px)').matches,
     });
     this.base.touchZoomRotate.disableRotation();
     this.base.addControl(new NavigationControl({ showCompass: false }), 'top-right');
@@ -154,7 +155,7 @@ export class CoverageMap {
     await this.ready;
     if (on === this.overlays.has(kind)) return;
     if (on) {
-      this.base.addSource(kind, { type: 'vector', tiles: [`${location.origin}/tiles/${kind}/{z}/{x}/{y}`], maxzoom: TILE_DEPTH });
+      this.base.addSource(kind, { type: 'vector', tiles: [`${location.origin}/tiles/${kind}/{z}/{x}/{y}`], maxzoom: POINT_DEPTH });
       for (const layer of overlayLayers(kind)) this.base.addLayer(layer);
       this.overlays.add(kind);
       return;
