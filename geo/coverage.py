@@ -12,6 +12,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from geo.areas import inside, valid
+from geo.curves import AMOUNT, documents
 from geo.disclosure import PERSONS, month_end, published, rounded
 from geo.facts import fact_name, facts
 from geo.indicators import Engine, engine, read_state
@@ -235,18 +236,49 @@ class _Query:
 
     def _local(self, measure: Measure) -> str:
         """What counts in each smallest area."""
+        if self._drawn(measure):
+            drawn, n = f"'{fact_name(measure, self.period)}'{self._here('c')}", AMOUNT.format("c", "y.d")
+            return f"""SELECT y.i, '{measure.name}' AS measure, c.area, {n} AS n, {n} AS shown
+              FROM day y CROSS JOIN indicator_curve c WHERE c.measure = {drawn}"""
         n = "count(DISTINCT f.unit_id)" if measure.unit else "sum(f.amount)"
         shown = rounded(n, PERSONS.format("f.doc_id")) if measure.personal else n
         return f"""SELECT y.i, '{measure.name}' AS measure, f.area, {n} AS n, {shown} AS shown
           FROM day y JOIN {self.source(measure)} f ON f.starts <= y.d AND f.ends > y.d GROUP BY y.i, f.area"""
 
+    def _drawn(self, measure: Measure) -> bool:
+        """Whether there are curves of it."""
+        return self.stored and measure.kept and not measure.personal
+
+    def _here(self, alias: str) -> str:
+        # A list, not a join: the planner must not begin with the facts of the whole country.
+        return "" if self.area == ROOT else f" AND {alias}.area = ANY(ARRAY(SELECT code FROM area WHERE chain @> ARRAY[:area]))"
+
     def source(self, measure: Measure) -> str:
         """The facts of a measure in `area`, stored or derived."""
         name = fact_name(measure, self.period)
-        table = "indicator_fact" if measure.kept and self.stored else f"({facts(self.made.registry, (measure,))})"
-        # A list, not a join: the planner must not begin with the facts of the whole country.
-        here = "" if self.area == ROOT else " AND s.area = ANY(ARRAY(SELECT code FROM area WHERE chain @> ARRAY[:area]))"
-        return f"(SELECT * FROM {table} s WHERE s.measure = '{name}'{here})"
+        table = "indicator_fact" if measure.kept and self.stored and measure.personal else f"({facts(self.made.registry, (measure,))})"
+        return f"(SELECT * FROM {table} s WHERE s.measure = '{name}'{self._here('s')})"
+
+    def listed(self, measure: Measure, without: Measure | None) -> str:
+        """`(area, id)` of what counts on the day for a measure and not for another: area by area, so that a few are found soon."""
+        lacking = f" AND NOT EXISTS ({self._same(without, _own(measure))})" if without else ""
+        own, holds = _own(measure), "s.starts <= y.d AND s.ends > y.d"
+        if not self._drawn(measure):
+            return f"SELECT DISTINCT s.area, s.{own} AS id FROM {self.source(measure)} s WHERE {holds}{lacking}"
+        return f"""SELECT place.area, u.id FROM indicator_curve place CROSS JOIN LATERAL (
+            SELECT DISTINCT s.{own} AS id FROM ({self._in_place(measure)}) s WHERE s.area = place.area AND {holds}{lacking}) u
+          WHERE place.measure = '{fact_name(measure, self.period)}' AND place.area >= CAST(:area_after AS text)
+            AND {AMOUNT.format("place", "y.d")} > 0{self._here("place")}"""
+
+    def _same(self, other: Measure, own: str) -> str:
+        source = f"({self._in_place(other)})" if self._drawn(other) else self.source(other)
+        return f"SELECT FROM {source} n WHERE n.{_own(other)} = s.{own} AND n.starts <= y.d AND n.ends > y.d"
+
+    def _in_place(self, measure: Measure) -> str:
+        """The facts of the documents that count in one smallest area, or once did."""
+        registry = self.made.registry
+        ids = f"ARRAY({documents(registry, registry[measure.record], 'ARRAY[place.area]')})"
+        return f"SELECT * FROM ({facts(registry, (measure,), ids=ids)}) m WHERE m.measure = '{fact_name(measure, self.period)}'"
 
     def side(self, side: Side) -> str:
         """`(i, code, n)` of a measure or of areas, as it may be published."""
@@ -321,21 +353,19 @@ def _records_listed(query: _Query, actor: Actor, shown: str, top: Side, part: Pa
     if not record.may(actor.role, Verb.READ):
         raise Refused(Problem("FORBIDDEN", f"您的角色无权查看{record.label}。", "part"))
     label, joins = _label(made, record)
-    missing = ""
-    if part is Part.GAP and isinstance(top, str):
-        met = made.declared.measures[top]
-        own = "unit_id" if met.unit else "doc_id"
-        missing = f" AND NOT EXISTS (SELECT FROM {query.source(met)} n WHERE n.{own} = f.id AND n.starts <= y.d AND n.ends > y.d)"
-    own = "unit_id" if measure.unit else "doc_id"
+    without = made.declared.measures[top] if part is Part.GAP and isinstance(top, str) else None
     return f"""
 WITH {_DAYS}
-SELECT r.id::text, {label} AS label, f.area FROM day y
-  JOIN LATERAL (SELECT {"DISTINCT " if measure.unit else ""}s.area, s.{own} AS id FROM {query.source(measure)} s
-    WHERE s.starts <= y.d AND s.ends > y.d) f ON true
+SELECT r.id::text, {label} AS label, f.area FROM day y CROSS JOIN LATERAL ({query.listed(measure, without)}) f
   JOIN {record.name} r ON r.id = f.id{joins}
  WHERE NOT r.deleted AND {READABLE.format(alias="r", scopes=_SCOPES)}
-   AND (f.area, f.id::text COLLATE "C") > (CAST(:area_after AS text), CAST(:id_after AS text)){missing}
+   AND (f.area, f.id::text COLLATE "C") > (CAST(:area_after AS text), CAST(:id_after AS text))
  ORDER BY f.area, f.id::text COLLATE "C" LIMIT :first"""
+
+
+def _own(measure: Measure) -> str:
+    """The column of its facts that says what counts."""
+    return "unit_id" if measure.unit else "doc_id"
 
 
 def _label(made: Engine, record: Record, alias: str = "r") -> tuple[str, str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import cache
 
 from schema.base import Record
@@ -15,9 +16,21 @@ from schema.indicators import Measure, Period, day
 from schema.registry import Registry
 
 COLUMNS = "measure, doc_id, unit_id, area, starts, ends, amount"
+ALWAYS, NEVER = "'-infinity'::date", "'infinity'::date"
 _LENGTH = {Period.YEAR: "year", Period.QUARTER: "quarter", Period.MONTH: "month"}
 _STEP = {Period.YEAR: "1 year", Period.QUARTER: "3 months", Period.MONTH: "1 month"}
-_ALWAYS, _NEVER = "'-infinity'::date", "'infinity'::date"
+
+
+@dataclass(frozen=True)
+class Spanned:
+    """A measure under the name of its facts, in SQL over `t` and `p`: what counts, from which day, until which, and how much."""
+
+    name: str
+    measure: Measure
+    holds: str
+    since: str
+    until: str
+    amount: str
 
 
 def fact_name(measure: Measure, period: Period) -> str:
@@ -25,29 +38,33 @@ def fact_name(measure: Measure, period: Period) -> str:
     return f"{measure.name}@{period.value}" if measure.on else measure.name
 
 
-@cache
-def facts(registry: Registry, measures: tuple[Measure, ...], *, of_ids: bool = False) -> str:
-    """A query for all facts of measures of one record, with COLUMNS; `of_ids`: of the documents in `:ids` alone."""
-    record = registry[measures[0].record]
-    lines = "\n    UNION ALL ".join(line for measure in measures for line in _lines(measure))
-    join, area = _place(registry, record)
-    return f"""
-  SELECT m.measure, t.id AS doc_id, m.unit_id, {area} AS area,
-         greatest(t.begins, m.since) AS starts, least(t.ends, m.until) AS ends, m.amount
-    FROM ({_versions(record, _columns(record, measures), of_ids=of_ids)}) t {join}
-    CROSS JOIN LATERAL ({lines}) AS m(measure, unit_id, holds, since, until, amount)
-   WHERE NOT t.deleted AND m.holds AND greatest(t.begins, m.since) < least(t.ends, m.until) AND {area} IS NOT NULL"""
-
-
-def _lines(measure: Measure) -> Iterator[str]:
-    unit = f"t.{measure.unit}" if measure.unit else "NULL::uuid"
+def spans(measure: Measure) -> Iterator[Spanned]:
+    """One, or for events one for each length of period."""
     for period in Period if measure.on else (Period.YEAR,):
         holds, since, until = f"({measure.holds})", measure.since or "NULL", measure.until or "NULL"
         if measure.on:
             holds, since = f"{holds} AND {measure.on} IS NOT NULL", measure.on
             until = f"(date_trunc('{_LENGTH[period]}', {measure.on}::timestamp) + interval '{_STEP[period]}')::date"
-        amount = measure.amount or "1"
-        yield f"SELECT '{fact_name(measure, period)}', {unit}, {holds}, ({since})::date, ({until})::date, ({amount})::integer"
+        yield Spanned(fact_name(measure, period), measure, holds, since, until, measure.amount or "1")
+
+
+@cache
+def facts(registry: Registry, measures: tuple[Measure, ...], *, ids: str = "") -> str:
+    """A query for all facts of measures of one record, with COLUMNS; `ids`: SQL of a uuid[], of these documents alone."""
+    record = registry[measures[0].record]
+    lines = "\n    UNION ALL ".join(_line(each) for measure in measures for each in spans(measure))
+    join, area = place(registry, record)
+    return f"""
+  SELECT m.measure, t.id AS doc_id, m.unit_id, {area} AS area,
+         greatest(t.begins, m.since) AS starts, least(t.ends, m.until) AS ends, m.amount
+    FROM ({versions(record, measures, ids)}) t{join}
+    CROSS JOIN LATERAL ({lines}) AS m(measure, unit_id, holds, since, until, amount)
+   WHERE NOT t.deleted AND m.holds AND greatest(t.begins, m.since) < least(t.ends, m.until) AND {area} IS NOT NULL"""
+
+
+def _line(each: Spanned) -> str:
+    unit = f"t.{each.measure.unit}" if each.measure.unit else "NULL::uuid"
+    return f"SELECT '{each.name}', {unit}, {each.holds}, ({each.since})::date, ({each.until})::date, ({each.amount})::integer"
 
 
 def _columns(record: Record, measures: Iterable[Measure]) -> tuple[str, ...]:
@@ -57,7 +74,7 @@ def _columns(record: Record, measures: Iterable[Measure]) -> tuple[str, ...]:
     return tuple(sorted(named - {"", "id", "deleted"}))
 
 
-def _place(registry: Registry, record: Record) -> tuple[str, str]:
+def place(registry: Registry, record: Record) -> tuple[str, str]:
     """The joins up to the record that has an area, and that area; `p` is the parent."""
     joins, alias = "", "t"
     while not record.scope.area and record.scope.parent:
@@ -68,26 +85,48 @@ def _place(registry: Registry, record: Record) -> tuple[str, str]:
     return joins, f"{alias}.{record.scope.area}"
 
 
-def _versions(record: Record, columns: Sequence[str], *, of_ids: bool) -> str:
-    """The row as it is, since the day of its last change; then each earlier version."""
-    now = "".join(f", t.{name}" for name in columns)
-    then = "".join(f", b.{name}" for name in columns)
-    decisive = [*columns, "deleted"]
-    listed = "ARRAY[" + ", ".join(f"'{name}'" for name in decisive) + "]"
-    chosen = " AND c.doc_id = ANY(CAST(:ids AS uuid[]))" if of_ids else ""
-    change = (
+def versions(record: Record, measures: Sequence[Measure], ids: str = "") -> str:
+    """The row as it is, since the day of its last change; then each earlier version. With what decides about the measures."""
+    columns, change = _columns(record, measures), _change(record, measures, ids)
+    only = f" WHERE t.id = ANY({ids})" if ids else ""
+    return f"""
+    SELECT t.id, t.deleted{_of("t", columns)}, coalesce(c.day, {ALWAYS}) AS begins, {NEVER} AS ends
+      FROM {record.name} t LEFT JOIN (SELECT doc_id, max(day) AS day FROM ({change}) c GROUP BY doc_id) c ON c.doc_id = t.id{only}
+    UNION ALL {_earlier(record, columns, change)}"""
+
+
+def edits(record: Record, measures: Sequence[Measure], ids: str = "") -> str:
+    """Of rows that were changed: their versions with `sign` 1, and with -1 the row as if it had always been as it is."""
+    columns, change = _columns(record, measures), _change(record, measures, ids)
+    return f"""
+    SELECT t.id, t.deleted{_of("t", columns)}, s.begins, {NEVER} AS ends, s.sign FROM {record.name} t
+      JOIN (SELECT doc_id, max(day) AS day FROM ({change}) c GROUP BY doc_id) c ON c.doc_id = t.id
+      CROSS JOIN LATERAL (VALUES (c.day, 1), ({ALWAYS}, -1)) s(begins, sign)
+    UNION ALL SELECT v.*, 1 FROM ({_earlier(record, columns, change)}) v"""
+
+
+def _change(record: Record, measures: Sequence[Measure], ids: str) -> str:
+    listed, chosen = _listed(_columns(record, measures)), f" AND c.doc_id = ANY({ids})" if ids else ""
+    return (
         f"SELECT c.doc_id, c.revision, {day('c.at')} AS day FROM sync_change c"
         f" WHERE c.record = '{record.name}' AND c.kind <> 'CREATE' AND c.changes ?| {listed}{chosen}"
     )
+
+
+def _earlier(record: Record, columns: Sequence[str], change: str) -> str:
     undo = (
         "SELECT jsonb_object_agg(e.key, e.value -> 0 ORDER BY o.revision DESC) FROM sync_change o CROSS JOIN jsonb_each(o.changes) e"
         f" WHERE o.doc_id = c.doc_id AND o.record = '{record.name}' AND o.kind <> 'CREATE' AND o.revision >= c.revision"
-        f" AND e.key = ANY({listed})"  # the last of equal keys stays: the oldest change says how it was before
+        f" AND e.key = ANY({_listed(columns)})"  # the last of equal keys stays: the oldest change says how it was before
     )
-    only = " WHERE t.id = ANY(CAST(:ids AS uuid[]))" if of_ids else ""
     return f"""
-    SELECT t.id, t.deleted{now}, coalesce(c.day, {_ALWAYS}) AS begins, {_NEVER} AS ends
-      FROM {record.name} t LEFT JOIN (SELECT doc_id, max(day) AS day FROM ({change}) c GROUP BY doc_id) c ON c.doc_id = t.id{only}
-    UNION ALL
-    SELECT t.id, b.deleted{then}, coalesce(lag(c.day) OVER (PARTITION BY c.doc_id ORDER BY c.revision), {_ALWAYS}), c.day
+    SELECT t.id, b.deleted{_of("b", columns)}, coalesce(lag(c.day) OVER (PARTITION BY c.doc_id ORDER BY c.revision), {ALWAYS}), c.day
       FROM ({change}) c JOIN {record.name} t ON t.id = c.doc_id CROSS JOIN LATERAL jsonb_populate_record(t, ({undo})) b"""
+
+
+def _of(alias: str, columns: Sequence[str]) -> str:
+    return "".join(f", {alias}.{name}" for name in columns)
+
+
+def _listed(columns: Sequence[str]) -> str:
+    return "ARRAY[" + ", ".join(f"'{name}'" for name in (*columns, "deleted")) + "]"

@@ -1,13 +1,14 @@
-"""Keeps facts and counts of the indicators up: a changed document at once, a new day by counting again, all of it on request.
+"""Keeps the curves and counts of the indicators up: a changed document at once, a new day by counting again, all of it on request.
 
 One step is one transaction, and the row of `indicator_state` is its lock, so that in each moment one node works. A step follows the
-positions of the feed, which the stamper gives in order of commit; doing a document twice changes nothing.
+positions of the feed, which the stamper gives in order of commit, and derives the areas of changed documents anew: doing one twice changes
+nothing.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from functools import cache
@@ -16,7 +17,9 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import TextClause, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from geo.facts import COLUMNS, facts
+from geo.curves import AMOUNT, Curves, areas_of, curves, documents, past_links
+from geo.curves import COLUMNS as CURVE
+from geo.facts import COLUMNS, facts, spans
 from schema.areas import ROOT
 from schema.indicators import ZONE, Catalogue, Measure, catalogue
 from schema.registry import Registry, load
@@ -24,7 +27,7 @@ from schema.registry import Registry, load
 Progress = Callable[[str, int, int], None]
 """Told (what, done, total) as a long job goes on."""
 
-BATCH = 2000
+BATCH = 5000
 
 
 def quiet(what: str, done: int, total: int) -> None:
@@ -44,12 +47,20 @@ class Engine:
     declared: Catalogue
 
     def kept(self) -> Mapping[str, tuple[Measure, ...]]:
-        """By record, the measures whose facts are stored."""
+        """By record, the measures whose values are kept up."""
         found: dict[str, list[Measure]] = {}
         for measure in self.declared.measures.values():
             if measure.kept:
                 found.setdefault(measure.record, []).append(measure)
         return {record: tuple(measures) for record, measures in found.items()}
+
+    def summed(self, record: str) -> tuple[Measure, ...]:
+        """Those of a record that are kept as curves."""
+        return tuple(measure for measure in self.kept()[record] if not measure.personal)
+
+    def personal(self, record: str) -> tuple[Measure, ...]:
+        """Those that are kept as facts: how a count of persons is rounded depends on who they are."""
+        return tuple(measure for measure in self.kept()[record] if measure.personal)
 
     def followed(self) -> Mapping[str, tuple[str, ...]]:
         """By record whose changes matter, the records to derive anew: itself, and those that take area and conditions from it."""
@@ -116,9 +127,9 @@ async def step(connection: AsyncConnection, on: date, made: Engine | None = None
         return True
     if state.day != on:
         await recount(connection, on)
-    pos, documents = await _changed(connection, made, state.pos, top, batch)
-    for record, ids in documents.items():
-        await refresh(connection, record, ids, on, made)
+    pos, documents = await _touched(connection, made, state.pos, top, batch)
+    for record, areas in documents.items():
+        await refresh(connection, record, areas, on, made)
     if (pos, on) != (state.pos, state.day):
         await _save(connection, State(epoch, pos, on, mark))
     return pos < top
@@ -147,7 +158,7 @@ async def _save(connection: AsyncConnection, state: State) -> None:
 
 
 async def _fingerprint(connection: AsyncConnection, made: Engine) -> str:
-    declared = "".join(facts(made.registry, measures) for measures in made.kept().values())
+    declared = "".join(facts(made.registry, measures) for measures in made.kept().values()) + _WAY
     return hashlib.sha256(f"{declared}{await connection.scalar(FINGERPRINT)}".encode()).hexdigest()[:16]
 
 
@@ -155,40 +166,56 @@ async def _fingerprint(connection: AsyncConnection, made: Engine) -> str:
 
 
 async def _all(connection: AsyncConnection, made: Engine, state: State, progress: Progress) -> int:
-    measures = [measure for kept in made.kept().values() for measure in kept]
-    await connection.execute(text("SET LOCAL statement_timeout = 0"))
+    """How many curves and facts there are then."""
+    records = list(made.kept())
+    for setting in _LAVISH:
+        await connection.execute(text(f"SET LOCAL {setting}"))
     # Not TRUNCATE: whoever reads goes on reading the old values until the commit.
-    await connection.execute(text("DELETE FROM indicator_fact"))
+    for table in ("indicator_past", "indicator_curve", "indicator_fact"):
+        await connection.execute(text(f"DELETE FROM {table}"))
     total = 0
-    for done, measure in enumerate(measures):
-        # One by one, since the planner then looks at the rows that count alone; in the order of the index, which grows at its end.
-        progress(measure.name, done, len(measures) + 1)
-        found = facts(made.registry, (measure,))
-        total += (await connection.execute(text(f"INSERT INTO indicator_fact ({COLUMNS}) {found} ORDER BY 1, 4, 2"))).rowcount
-    progress("count", len(measures), len(measures) + 1)
+    for done, name in enumerate(records):
+        progress(name, done, len(records) + 1)
+        await connection.execute(text(f"INSERT INTO indicator_past (record, link, doc_id) {past_links(made.registry[name])}"))
+        if measures := made.summed(name):
+            total += await _draw(connection, curves(made.registry, measures))
+        if measures := made.personal(name):
+            total += (await connection.execute(text(f"INSERT INTO indicator_fact ({COLUMNS}) {facts(made.registry, measures)}"))).rowcount
+    progress("count", len(records), len(records) + 1)
     await recount(connection, state.day)
     await _save(connection, state)
-    progress("values are kept", len(measures) + 1, len(measures) + 1)
+    progress("values are kept", len(records) + 1, len(records) + 1)
+    return total
+
+
+async def _draw(connection: AsyncConnection, found: Curves) -> int:
+    """All curves of a record's measures; how many."""
+    total = 0
+    await connection.execute(text(f"CREATE TEMPORARY TABLE edited ON COMMIT DROP AS {found.edits}"))
+    await connection.execute(text("ANALYZE edited"))
+    for query in found.queries:
+        # In two statements, since INSERT takes no parallel workers.
+        await connection.execute(text(f"CREATE TEMPORARY TABLE drawn ON COMMIT DROP AS {query}"))
+        total += (await connection.execute(text(f"INSERT INTO indicator_curve ({CURVE}) SELECT {CURVE} FROM drawn ORDER BY 1, 2"))).rowcount
+        await connection.execute(text("DROP TABLE drawn"))
+    await connection.execute(text("DROP TABLE edited"))
     return total
 
 
 async def recount(connection: AsyncConnection, on: date) -> None:
-    """The counts of a day, from the facts."""
+    """The counts of a day, from the curves."""
     await connection.execute(text("SET LOCAL statement_timeout = 0"))
     await connection.execute(text("DELETE FROM indicator_count"))
     await connection.execute(_RECOUNT, {"on": on})
 
 
+_WAY = "2"  # of keeping: another one asks for a recompute
+_LAVISH = ("statement_timeout = 0", "work_mem = '128MB'", "max_parallel_workers_per_gather = 4")
 _ROLL_UP = f"JOIN area a ON a.code = l.area CROSS JOIN unnest(a.chain || '{ROOT}'::text) u(code)"
 _RECOUNT = text(f"""
 INSERT INTO indicator_count (measure, area, n)
-SELECT l.measure, u.code, sum(l.n) FROM (
-  SELECT measure, area, sum(amount) AS n FROM indicator_fact
-   WHERE starts <= :on AND ends > :on AND unit_id IS NULL GROUP BY measure, area
-  UNION ALL
-  SELECT measure, area, count(DISTINCT unit_id) FROM indicator_fact
-   WHERE starts <= :on AND ends > :on AND unit_id IS NOT NULL GROUP BY measure, area
-) l {_ROLL_UP} GROUP BY l.measure, u.code ORDER BY l.measure, u.code""")
+SELECT l.measure, u.code, sum(l.n::float8) FROM (SELECT c.measure, c.area, {AMOUNT.format("c", ":on")} AS n FROM indicator_curve c) l
+  {_ROLL_UP} WHERE l.n <> 0 GROUP BY l.measure, u.code ORDER BY l.measure, u.code""")
 
 
 # --- what has changed -----------------------------------------------------------------------------------------------------
@@ -203,8 +230,8 @@ SELECT d.record, d.doc_id::text, d.pos FROM (SELECT code FROM area WHERE level =
  ORDER BY d.pos LIMIT :batch""")
 
 
-async def _changed(connection: AsyncConnection, made: Engine, after: int, top: int, batch: int) -> tuple[int, dict[str, list[str]]]:
-    """The next changed documents, by the record to derive anew, and the position up to which these are all."""
+async def _touched(connection: AsyncConnection, made: Engine, after: int, top: int, batch: int) -> tuple[int, dict[str, list[str]]]:
+    """The areas of the next changed documents, by the record to derive anew there, and the position up to which these are all."""
     if after >= top:
         return top, {}
     followed = made.followed()
@@ -215,57 +242,73 @@ async def _changed(connection: AsyncConnection, made: Engine, after: int, top: i
         changed.setdefault(row.record, set()).add(row.doc_id)
     found: dict[str, set[str]] = {}
     for record, ids in changed.items():
+        areas = await touched(connection, made, record, sorted(ids))
         for name in followed[record]:
-            found.setdefault(name, set()).update(await _below(connection, made, record, name, sorted(ids)))
-    return (rows[-1].pos if len(rows) == batch else top), {name: sorted(ids) for name, ids in found.items()}
+            found.setdefault(name, set()).update(areas)
+    return (rows[-1].pos if len(rows) == batch else top), {name: sorted(areas) for name, areas in found.items()}
 
 
-async def _below(connection: AsyncConnection, made: Engine, above: str, name: str, ids: Sequence[str]) -> Sequence[str]:
-    """Documents of `name` that hang on documents `ids` of `above`, directly or over what lies between."""
-    if above == name:
-        return ids
-    record = made.registry[name]
-    parent = record.by_name[record.scope.parent].ref
-    between = await _below(connection, made, above, parent, ids)
-    query = text(f"SELECT id::text FROM {name} WHERE {record.scope.parent} = ANY(CAST(:ids AS uuid[]))")
-    return (await connection.scalars(query, {"ids": list(between)})).all()
+async def touched(connection: AsyncConnection, made: Engine, record: str, ids: Sequence[str]) -> list[str]:
+    """The smallest areas in which documents count or once did; notes where they once were."""
+    await connection.execute(_past(made, record), {"ids": list(ids)})
+    return [code for code in await connection.scalars(_areas(made, record), {"ids": list(ids)}) if code]
 
 
-async def refresh(connection: AsyncConnection, record: str, ids: Sequence[str], on: date, made: Engine | None = None) -> None:
-    """Replaces the facts of these documents by those they have now, and moves the counts of day `on` by the difference."""
+async def refresh(connection: AsyncConnection, record: str, areas: Sequence[str], on: date, made: Engine | None = None) -> None:
+    """Derives what a record's measures are in these smallest areas, and moves the counts of day `on` by the difference."""
     made = made or engine()
-    await connection.execute(_refresh(made, record), {"ids": list(ids), "on": on})
+    for statement in _refresh(made, record):
+        await connection.execute(statement, {"areas": list(areas), "on": on})
 
 
-_SAME = " AND ".join(f"{{0}}.{name} IS NOT DISTINCT FROM {{1}}.{name}" for name in COLUMNS.split(", "))
+_IDS = "CAST(:ids AS uuid[])"
 
 
 @cache
-def _refresh(made: Engine, record: str) -> TextClause:
-    # A unit counts once, so what other documents say of it decides whether it counts before and after.
+def _past(made: Engine, record: str) -> TextClause:
+    found = past_links(made.registry[record], f" AND c.doc_id = ANY({_IDS})")
+    return text(f"INSERT INTO indicator_past (record, link, doc_id) {found} ON CONFLICT DO NOTHING")
+
+
+@cache
+def _areas(made: Engine, record: str) -> TextClause:
+    return text(areas_of(made.registry, made.registry[record], _IDS))
+
+
+@cache
+def _refresh(made: Engine, record: str) -> tuple[TextClause, ...]:
+    summed, personal = made.summed(record), made.personal(record)
+    return (*([_redraw(made, summed)] if summed else []), *(_refact(made, personal) if personal else []))
+
+
+def _names(measures: Sequence[Measure]) -> str:
+    return "ARRAY[" + ", ".join(f"'{each.name}'" for measure in measures for each in spans(measure)) + "]"
+
+
+def _redraw(made: Engine, measures: tuple[Measure, ...]) -> TextClause:
     return text(f"""
-WITH fresh AS MATERIALIZED ({facts(made.registry, made.kept()[record], of_ids=True)}
+WITH fresh AS MATERIALIZED ({curves(made.registry, measures, of_areas=True).statement}
 ), held AS MATERIALIZED (
-  SELECT f.ctid AS place, {COLUMNS} FROM indicator_fact f WHERE f.doc_id = ANY(CAST(:ids AS uuid[]))
+  SELECT {CURVE} FROM indicator_curve WHERE measure = ANY({_names(measures)}) AND area = ANY(CAST(:areas AS text[]))
 ), gone AS (
-  DELETE FROM indicator_fact f USING held h WHERE f.ctid = h.place AND NOT EXISTS (SELECT FROM fresh n WHERE {_SAME.format("n", "h")})
-), added AS (
-  INSERT INTO indicator_fact ({COLUMNS})
-  SELECT {COLUMNS} FROM fresh n WHERE NOT EXISTS (SELECT FROM held h WHERE {_SAME.format("n", "h")})
-), own AS (
-  SELECT measure, doc_id, unit_id, area, -amount AS amount FROM held WHERE starts <= :on AND ends > :on
-  UNION ALL
-  SELECT measure, doc_id, unit_id, area, amount FROM fresh WHERE starts <= :on AND ends > :on
+  DELETE FROM indicator_curve c USING held h WHERE (c.measure, c.area) = (h.measure, h.area)
+     AND NOT EXISTS (SELECT FROM fresh n WHERE (n.measure, n.area) = (h.measure, h.area))
+), drawn AS (
+  INSERT INTO indicator_curve AS c ({CURVE}) SELECT {CURVE} FROM fresh
+  ON CONFLICT (measure, area) DO UPDATE SET days = excluded.days, totals = excluded.totals
+   WHERE (c.days, c.totals) IS DISTINCT FROM (excluded.days, excluded.totals)
 ), moved AS (
-  SELECT measure, area, sum(amount) AS n FROM own WHERE unit_id IS NULL GROUP BY measure, area
-  UNION ALL
-  SELECT o.measure, o.area, bool_or(o.amount > 0)::int - bool_or(o.amount < 0)::int FROM own o
-   WHERE o.unit_id IS NOT NULL AND NOT EXISTS (
-     SELECT FROM indicator_fact f WHERE f.unit_id = o.unit_id AND f.measure = o.measure AND f.area = o.area
-        AND f.starts <= :on AND f.ends > :on AND f.doc_id <> ALL(CAST(:ids AS uuid[])))
-   GROUP BY o.measure, o.area, o.unit_id
+  SELECT measure, area, {AMOUNT.format("n", ":on")} AS n FROM fresh n
+  UNION ALL SELECT measure, area, -{AMOUNT.format("h", ":on")} FROM held h
 )
 INSERT INTO indicator_count AS c (measure, area, n)
-SELECT l.measure, u.code, sum(l.n) FROM moved l {_ROLL_UP} WHERE l.n <> 0 GROUP BY l.measure, u.code HAVING sum(l.n) <> 0
- ORDER BY l.measure, u.code
+SELECT l.measure, u.code, sum(l.n) FROM (SELECT measure, area, sum(n) AS n FROM moved GROUP BY measure, area) l {_ROLL_UP}
+ WHERE l.n <> 0 GROUP BY l.measure, u.code HAVING sum(l.n) <> 0 ORDER BY l.measure, u.code
 ON CONFLICT (measure, area) DO UPDATE SET n = c.n + excluded.n""")
+
+
+def _refact(made: Engine, measures: tuple[Measure, ...]) -> Iterator[TextClause]:
+    record = made.registry[measures[0].record]
+    yield text(f"DELETE FROM indicator_fact WHERE measure = ANY({_names(measures)}) AND area = ANY(CAST(:areas AS text[]))")
+    found = facts(made.registry, measures, ids=f"ARRAY({documents(made.registry, record, 'CAST(:areas AS text[])')})")
+    yield text(f"INSERT INTO indicator_fact ({COLUMNS}) SELECT {COLUMNS} FROM ({found}) f WHERE f.area = ANY(CAST(:areas AS text[]))")

@@ -1,4 +1,4 @@
-"""Tables of the indicators: what counts from when until when, the counts of the day, how far the feed was followed, and targets."""
+"""Tables of the indicators: how much there is on which day, the counts of today, how far the feed was followed, and targets."""
 
 from __future__ import annotations
 
@@ -27,7 +27,27 @@ indicator_fact = sa.Table(
     sa.Index("ix_indicator_fact_measure_area_doc_id", "measure", "area", "doc_id"),
     sa.Index("ix_indicator_fact_doc_id", "doc_id"),
     sa.Index("ix_indicator_fact_unit_id", "unit_id", "measure", postgresql_where=sa.text("unit_id IS NOT NULL")),
-    comment="Derived from records and their history; no key, since it is replaced by comparison",
+    comment="Of measures that count persons, derived from records and their history: who counts where, from when until when",
+)
+
+indicator_curve = sa.Table(
+    "indicator_curve",
+    metadata,
+    sa.Column("measure", _CODE, primary_key=True, comment="As in indicator_fact"),
+    sa.Column("area", _CODE, primary_key=True, comment="The smallest that is known"),
+    sa.Column("days", pg.ARRAY(sa.Date), nullable=False, comment="In their order; the first may be -infinity"),
+    sa.Column("totals", pg.ARRAY(sa.BigInteger), nullable=False, comment="What there is from each of these days on"),
+    comment="Derived from records and their history: how much of a measure there is in an area, on any day",
+)
+
+indicator_past = sa.Table(
+    "indicator_past",
+    metadata,
+    sa.Column("doc_id", _uuid(), primary_key=True),
+    sa.Column("link", _CODE, primary_key=True, comment="Area or parent that it once had"),
+    sa.Column("record", _CODE, nullable=False),
+    sa.Index("ix_indicator_past_link", "link"),
+    comment="Where documents were before: there they count on past days",
 )
 
 indicator_count = sa.Table(

@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from geo import coverage as counting
 from geo import indicators
 from geo.coverage import AreaValue, Day
+from geo.curves import COLUMNS as CURVE
 from geo.facts import COLUMNS
 from schema.actor import Actor, Role
 from schema.areas import ROOT, Level
@@ -119,11 +120,12 @@ class Register:
         while step and await indicators.step(self.connection, self.day, batch=3):
             pass
 
-    async def kept(self) -> tuple[list[Any], list[Any]]:
-        """Facts and counts as they are stored."""
-        facts = await self.connection.execute(text(f"SELECT {COLUMNS} FROM indicator_fact"))
-        counts = await self.connection.execute(text("SELECT measure, area, n FROM indicator_count WHERE n <> 0"))
-        return sorted(map(str, facts)), sorted(map(str, counts))
+    async def kept(self) -> list[list[str]]:
+        """Curves, facts of persons, former places, and counts as they are stored."""
+        places = "SELECT record, link, doc_id FROM indicator_past"
+        counts = "SELECT measure, area, n FROM indicator_count WHERE n <> 0"
+        queries = (f"SELECT {CURVE} FROM indicator_curve", f"SELECT {COLUMNS} FROM indicator_fact", places, counts)
+        return [sorted(map(str, await self.connection.execute(text(query)))) for query in queries]
 
     async def asked(self, indicator: str, level: Level, day: Day, area: str = ROOT, who: Actor = CHIEF) -> dict[str, AreaValue]:
         found = await counting.coverage(self.connection, who, catalogue().indicators[indicator], area, level, day)

@@ -235,9 +235,8 @@ def test_a_step_that_was_done_twice_changes_nothing(run: Run) -> None:
         await register.put("enterprise", 1, name="甲", area_code="220102001", status="OPERATING")
         await register.settle()
         kept = await register.kept()
-        ids = [register.ids["enterprise", 1]]
-        await indicators.refresh(register.connection, "enterprise", ids, register.day)
-        await indicators.refresh(register.connection, "enterprise", ids, register.day)
+        await indicators.refresh(register.connection, "enterprise", ["220102001"], register.day)
+        await indicators.refresh(register.connection, "enterprise", ["220102001"], register.day)
         assert await register.kept() == kept
 
     run(body)
