@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import datetime
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from operator import attrgetter
+from typing import Any, cast
 
 import strawberry
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 from strawberry import Info
 
 from api.accounts import audit
 from api.authority import require_area
 from api.context import RequestContext
+from api.graphql.passthrough import Ready
 from api.graphql.types import AreaName, Date
 from geo import coverage as counting
 from geo import periods
-from geo.areas import area_detail
 from geo.coverage import Day, Part
 from geo.indicators import engine, today
 from geo.scope import in_scope
@@ -117,7 +120,7 @@ async def coverage(
     async with info.context.database.engine.connect() as connection:
         await check_scope(connection, actor, area)
         found = await counting.coverage(connection, actor, declared, area, level, day, tree)
-    return [shown_value(declared, row) for row in found]
+    return cast(list[AreaValue], Ready(found, _readers(declared)))
 
 
 async def trend(
@@ -209,11 +212,14 @@ async def check_scope(connection: AsyncConnection, actor: Actor, code: str) -> N
 
     Raises Refused: AREA_UNKNOWN, AREA_OUT_OF_SCOPE.
     """
-    found = await area_detail(connection, code)
-    if found is None or found.code != code:
+    chain = await connection.scalar(_CHAIN, {"code": code})
+    if chain is None:
         raise Refused(Problem("AREA_UNKNOWN", f"没有代码为 {code} 的区划或管辖区。", "area"))
-    if code != ROOT and not in_scope(actor, [found.code, *(above.code for above in found.ancestors)]):
+    if code != ROOT and not in_scope(actor, chain):
         raise Refused(Problem("AREA_OUT_OF_SCOPE", "该地区不在您的辖区范围内。", "area"))
+
+
+_CHAIN = text("SELECT chain FROM area WHERE code = :code")
 
 
 def find_indicator(name: str) -> Indicator:
@@ -275,20 +281,33 @@ def _check_target(year: int, op: str, value: float, source: str) -> None:
         raise Refused(Problem("TARGET_INVALID", "目标须写明依据，不超过 500 字。", "source"))
 
 
+def _readers(indicator: Indicator) -> dict[str, Callable[[counting.AreaValue], Any]]:
+    """How each field of an AreaValue is read from what was counted."""
+    note = f"{indicator.id} v{indicator.version}, {indicator.note or formula(engine().declared, indicator)}, "
+    return {
+        "area": lambda row: {"code": row.code, "name": row.name, "derived": row.derived},
+        "numerator": attrgetter("numerator"),
+        "denominator": attrgetter("denominator"),
+        "value": attrgetter("value"),
+        "target": lambda row: None if row.target is None else row.target.value,
+        "gap": attrgetter("gap"),
+        "provenance": lambda row: f"{note}{row.on}",
+        "suppressed": attrgetter("suppressed"),
+        "met": attrgetter("met"),
+        "targetSource": lambda row: row.target and _target_source(row.target),
+    }
+
+
+def _target_source(target: Target) -> str:
+    return f"{target.area} {target.year}: {target.op} {target.value:g}; {target.source}"
+
+
 def shown_value(indicator: Indicator, row: counting.AreaValue) -> AreaValue:
-    target = row.target
-    return AreaValue(
-        area=AreaName(code=strawberry.ID(row.code), name=row.name),
-        numerator=row.numerator,
-        denominator=row.denominator,
-        value=row.value,
-        target=None if target is None else target.value,
-        gap=row.gap,
-        provenance=f"{indicator.id} v{indicator.version}, {indicator.note or formula(engine().declared, indicator)}, {row.on}",
-        suppressed=row.suppressed,
-        met=row.met,
-        target_source=None if target is None else f"{target.area} {target.year}: {target.op} {target.value:g}; {target.source}",
-    )
+    values = {python: read(row) for python, read in zip(_FIELDS, _readers(indicator).values(), strict=True)}
+    return AreaValue(**{**values, "area": AreaName(code=strawberry.ID(row.code), name=row.name, derived=row.derived)})
+
+
+_FIELDS = ("area", "numerator", "denominator", "value", "target", "gap", "provenance", "suppressed", "met", "target_source")
 
 
 def _record(item: counting.Item) -> CoverageRecord:

@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from geo.areas import inside, valid
+from geo.areas import EVERY, inside, valid
 from geo.curves import AMOUNT, documents
 from geo.disclosure import PERSONS, month_end, published, rounded
 from geo.facts import fact_name, facts
@@ -44,12 +44,13 @@ class Day:
     period: Period = Period.YEAR
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)  # not frozen, which would cost a map of the country more time than its counting
 class AreaValue:
     """An indicator's value for one area on one day.
 
     numerator, denominator  null: suppressed; denominator also null for an indicator that is a number
     suppressed              too few persons to publish
+    derived                 the area's outline is not surveyed
     """
 
     code: str
@@ -60,6 +61,7 @@ class AreaValue:
     denominator: int | None
     suppressed: bool
     target: Target | None
+    derived: bool = False
 
     @property
     def value(self) -> float | None:
@@ -101,18 +103,36 @@ def settled_day(made: Engine, indicator: Indicator, asked: Day) -> Day:
 async def coverage(
     connection: AsyncConnection, actor: Actor, indicator: Indicator, area: str, level: Level, day: Day, tree: Tree | None = None
 ) -> list[AreaValue]:
-    """The indicator for each area of `level` in `area` (and of `tree`, or held by it), in order of code.
+    """The indicator for each area of `level` in `area` (and of `tree`, or held by it) as the tree was that day, in order of code.
 
     Areas outside the actor's scopes are left out. Raises Refused: FORBIDDEN for a role that may not read what is counted,
-    INDICATOR_AWAITED for one whose records do not exist yet.
+    INDICATOR_AWAITED for one whose records do not exist yet, AREA_RETIRED for a code that was no longer in use.
     """
     chosen = f"g.layers @> ARRAY[:level] AND {inside('g', area)} AND {valid('g', 'y.d')}{_TREES[tree]}"
-    return await _values(connection, actor, indicator, area, [day], chosen, {"level": level.value})
+    found = await _values(connection, actor, indicator, area, [day], chosen, {"level": level.value}, wide=level not in _NARROW)
+    if not found and area != ROOT:
+        await _refuse_retired(connection, area, day.on)
+    return found
 
 
 async def trend(connection: AsyncConnection, actor: Actor, indicator: Indicator, area: str, days: Sequence[Day]) -> list[AreaValue]:
     """The indicator for one area on several days of one length of period, in their order. Raises Refused as `coverage`."""
     return await _values(connection, actor, indicator, area, days, "g.code = :area", {})
+
+
+_NARROW = (Level.TOWNSHIP, Level.VILLAGE)
+_RETIRED = text("""
+SELECT a.name, a.valid_to, ARRAY(SELECT DISTINCT s.new_code FROM area_succession s
+        WHERE s.old_code = a.code AND s.new_code <> a.code ORDER BY 1) AS followers
+  FROM area a WHERE a.code = :area AND a.valid_to <= :on""")
+
+
+async def _refuse_retired(connection: AsyncConnection, area: str, on: date) -> None:
+    row = (await connection.execute(_RETIRED, {"area": area, "on": on})).one_or_none()
+    if row:
+        instead = f"，请改查 {'、'.join(row.followers)}" if row.followers else ""
+        message = f"区划代码 {area}（{row.name}）已于 {row.valid_to} 停用，此后没有数据{instead}；停用以前的可用 asOf 查询。"
+        raise Refused(Problem("AREA_RETIRED", message, "area"))
 
 
 def ranked(values: Iterable[AreaValue], *, best_first: bool = False) -> list[tuple[int, AreaValue]]:
@@ -135,43 +155,77 @@ _TREES = {
     ),
 }
 _SCOPES = "CAST(:scopes AS text[])"
-_NATIONAL = f"NOT EXISTS (SELECT FROM area p WHERE p.level = 'province' AND p.valid_to IS NULL AND p.code <> ALL({_SCOPES}))"
+# Both are asked once, and spare most readers the question at each area.
+_OWN = f"EXISTS (SELECT FROM area o WHERE o.code = :area AND o.chain && {_SCOPES})"
+_NATIONAL = (
+    "NOT EXISTS (SELECT FROM area p WHERE p.layers @> ARRAY['province'] AND p.level = 'province' AND p.valid_to IS NULL"
+    f" AND p.code <> ALL({_SCOPES}))"
+)
 _DAYS = "day(i, d) AS MATERIALIZED (SELECT * FROM unnest(CAST(:indexes AS integer[]), CAST(:days AS date[])))"
 
 
 async def _values(
-    connection: AsyncConnection, actor: Actor, indicator: Indicator, area: str, days: Sequence[Day], chosen: str, more: dict[str, Any]
+    connection: AsyncConnection,
+    actor: Actor,
+    indicator: Indicator,
+    area: str,
+    days: Sequence[Day],
+    chosen: str,
+    more: dict[str, Any],
+    *,
+    wide: bool = False,
 ) -> list[AreaValue]:
     made = engine()
     require_reader(made, actor, indicator)
     settled = [settled_day(made, indicator, day) for day in days]
     query = await _Query.of(connection, made, indicator, area, settled)
+    query.wide = wide
     sql = f"""
-WITH {_DAYS}, {query.nodes()}, top AS ({query.side(indicator.numerator)}), whole AS ({query.side(indicator.denominator)})
-SELECT y.i, y.d, g.code, g.name, g.level, g.chain, coalesce(top.n, 0) AS top,
-       coalesce(whole.n, 0) AS whole
-  FROM day y CROSS JOIN area g LEFT JOIN top ON top.i = y.i AND top.code = g.code LEFT JOIN whole ON whole.i = y.i AND whole.code = g.code
- WHERE {chosen} AND ((g.chain || '{{}}'::text[]) && {_SCOPES} OR (g.code = '{ROOT}' AND {_NATIONAL}))
- ORDER BY g.code, y.i"""
-    rows = (await connection.execute(text(sql), {**query.parameters, **more, "scopes": list(actor.scopes)})).all()
+WITH {_DAYS}, {query.nodes()}, 
+  top AS {query.read} ({query.side(indicator.numerator)}), whole AS {query.read} ({query.side(indicator.denominator)})
+SELECT array_agg(r.i) AS i, array_agg(r.code) AS code, array_agg(r.name) AS name, array_agg(r.level) AS level,
+       array_agg(array_to_string(r.chain, ',')) AS chain, array_agg(r.derived) AS derived, array_agg(r.top::bigint) AS top,
+       array_agg(r.whole::bigint) AS whole FROM (
+  SELECT y.i, g.code, g.name, g.level, g.chain, g.derived, coalesce(top.n, 0) AS top, coalesce(whole.n, 0) AS whole
+    FROM day y CROSS JOIN {query.areas_then} g
+    LEFT JOIN top ON top.i = y.i AND top.code = g.code LEFT JOIN whole ON whole.i = y.i AND whole.code = g.code
+   WHERE {chosen} AND ({_NATIONAL} OR {_OWN} OR (g.chain || '{{}}'::text[]) && {_SCOPES})
+   ORDER BY g.code, y.i) r"""
+    # One row of arrays: thousands of rows would cost as much as their counting.
+    found = (await connection.execute(text(sql), {**query.parameters, **more, "scopes": list(actor.scopes)})).one()
     aims = await targets_of(connection, indicator.id)
-    return [_value(made, indicator, row, effective(aims, row.chain, row.d.year)) for row in rows]
+    on = [day.on for day in settled]
+    shown = _Shown(_personal(made, indicator.numerator), _personal(made, indicator.denominator), indicator.denominator == "")
+    return [
+        shown.value(code, name, _LEVELS[level], on[i], effective(aims, chain.split(","), on[i].year) if aims else None, derived, top, whole)
+        for i, code, name, level, chain, derived, top, whole in zip(*(each or () for each in found), strict=True)
+    ]
 
 
-def _value(made: Engine, indicator: Indicator, row: Any, target: Target | None) -> AreaValue:
-    top, whole = _shown(made, indicator.numerator, row.top), _shown(made, indicator.denominator, row.whole)
-    suppressed = top is None or whole is None
-    if indicator.denominator == "":
-        whole = None
-    elif whole is None:
-        top = None
-    elif top is not None and _personal(made, indicator.numerator):
-        top = min(top, whole)  # rounded apart, a part may seem larger than the whole
-    return AreaValue(row.code, row.name, Level(row.level), row.d, top, whole, suppressed, target)
+_LEVELS = {level.value: level for level in Level}
 
 
-def _shown(made: Engine, side: Side, count: int) -> int | None:
-    return published(int(count)) if _personal(made, side) else int(count)
+@dataclass(frozen=True)
+class _Shown:
+    """How counts are published: which of them are of persons, and whether there is no denominator."""
+
+    top_personal: bool
+    whole_personal: bool
+    number: bool
+
+    def value(
+        self, code: str, name: str, level: Level, on: date, target: Target | None, derived: bool, counted: int, counted_whole: int
+    ) -> AreaValue:
+        top: int | None = published(counted) if self.top_personal else counted
+        whole: int | None = published(counted_whole) if self.whole_personal else counted_whole
+        suppressed = top is None or whole is None
+        if self.number:
+            whole = None
+        elif whole is None:
+            top = None
+        elif top is not None and self.top_personal:
+            top = min(top, whole)  # rounded apart, a part may seem larger than the whole
+        return AreaValue(code, name, level, on, top, whole, suppressed, target, derived)
 
 
 def _personal(made: Engine, side: Side) -> bool:
@@ -197,7 +251,10 @@ def require_reader(made: Engine, actor: Actor, indicator: Indicator) -> None:
 class _Query:
     """The parts of the SQL that count one indicator on some days; `parameters` go with them.
 
-    `kept`: the measures that are taken from the counts of today; others are counted from facts.
+    stored  whether there are kept values at all; else everything is derived when asked
+    kept    whether it is about today and counts of today will do
+    past    whether areas must be taken as they were
+    wide    whether no values of townships are asked
     """
 
     made: Engine
@@ -206,32 +263,51 @@ class _Query:
     period: Period
     stored: bool
     kept: bool
+    past: bool
     parameters: dict[str, Any]
+    wide: bool = False
 
     @staticmethod
     async def of(connection: AsyncConnection, made: Engine, indicator: Indicator, area: str, days: Sequence[Day]) -> _Query:
         state = await read_state(connection)
-        kept = state is not None and [day.on for day in days] == [state.day] and not made.declared.personal(indicator)
+        today = state is not None and [day.on for day in days] == [state.day]
         parameters = {"area": area, "indexes": list(range(len(days))), "days": [day.on for day in days]}
         period = days[0].period if days else Period.YEAR
-        return _Query(made, indicator, area, period, state is not None, kept, parameters)
+        return _Query(
+            made, indicator, area, period, state is not None, today and not made.declared.personal(indicator), not today, parameters
+        )
+
+    @property
+    def areas_then(self) -> str:
+        """FROM item: areas, for `valid` to say which state of them."""
+        return EVERY if self.past else "area"
+
+    @property
+    def read(self) -> str:
+        """How to read the two sides: for a map of one level as a whole, in the order of their index, not area by area."""
+        return "MATERIALIZED" if self.wide else ""
 
     def nodes(self) -> str:
         """`node(i, measure, code, n, shown)`: what must be counted, in each area of each chain, as it is and as it may be published."""
         measures = [self.made.declared.measures[name] for name in self.indicator.measures]
         local = [self._local(measure) for measure in measures if not self._ready(measure)]
+        then, chain = "", "a.chain"
+        if self.past:
+            then = f" JOIN day y ON y.i = l.i LEFT JOIN area_version v ON v.code = l.area AND {valid('v', 'y.d')}"
+            chain = "coalesce(v.chain, a.chain)"
         rolled = f"""SELECT l.i, l.measure, u.code, sum(l.n) AS n, sum(l.shown) AS shown FROM ({" UNION ALL ".join(local)}) l
-          JOIN area a ON a.code = l.area CROSS JOIN unnest(a.chain || '{ROOT}'::text) u(code) GROUP BY l.i, l.measure, u.code"""
+          JOIN area a ON a.code = l.area{then} CROSS JOIN unnest({chain} || '{ROOT}'::text) u(code) GROUP BY l.i, l.measure, u.code"""
         return f"node AS ({rolled if local else _NOTHING})"
 
     def _ready(self, measure: Measure) -> bool:
         return self.kept and measure.kept
 
-    def _of(self, name: str) -> str:
+    def _of(self, name: str, *, wide: bool) -> str:
         """`(i, code, n, shown)` of one measure; what is kept is looked up by area, not read as a whole."""
         measure = self.made.declared.measures.get(name)
         if measure and self._ready(measure):
-            return f"SELECT 0 AS i, area AS code, n, n AS shown FROM indicator_count WHERE measure = '{fact_name(measure, self.period)}'"
+            named = f"measure = '{fact_name(measure, self.period)}'{' AND wide' if wide else ''}"
+            return f"SELECT 0 AS i, area AS code, n, n AS shown FROM indicator_count WHERE {named}"
         return f"SELECT i, code, n, shown FROM node WHERE measure = '{name}'"
 
     def _local(self, measure: Measure) -> str:
@@ -285,16 +361,18 @@ class _Query:
         if isinstance(side, Areas):
             return f"""SELECT i, v.code, count(*) AS n FROM ({self.areas(side)}) u
               CROSS JOIN unnest(u.chain || '{ROOT}'::text) v(code) GROUP BY i, v.code"""
-        return f"SELECT i, code, shown AS n FROM ({self._of(side)}) m"
+        return f"SELECT i, code, shown AS n FROM ({self._of(side, wide=self.wide)}) m"
 
     def areas(self, side: Areas) -> str:
         """The areas of a level that meet all bounds, on each day."""
         joins, conditions = "", ""
         last = max(self.parameters["days"], default=date.today())  # noqa: DTZ011 - only without days, when nothing is counted
         for at, bound in enumerate(side.bounds):
-            joins += f" LEFT JOIN ({self._of(bound.measure)}) b{at} ON b{at}.i = y.i AND b{at}.code = u.code"
+            joins += (
+                f" LEFT JOIN ({self._of(bound.measure, wide=side.level not in _NARROW)}) b{at} ON b{at}.i = y.i AND b{at}.code = u.code"
+            )
             conditions += f" AND coalesce(b{at}.n, 0) {'<' if bound.fewer else '>='} {bound.number(last)}"
-        return f"""SELECT y.i, u.code, u.name, u.chain FROM day y CROSS JOIN area u{joins}
+        return f"""SELECT y.i, u.code, u.name, u.chain FROM day y CROSS JOIN {self.areas_then} u{joins}
           WHERE u.layers @> ARRAY['{side.level.value}'] AND {valid("u", "y.d")} AND {inside("u", self.area)}{conditions}"""
 
 

@@ -34,5 +34,8 @@ def published(count: int) -> int | None:
 
 
 def month_end(on: date) -> date:
-    """The last day of the last whole month up to `on`."""
-    return on if (on + timedelta(days=1)).day == 1 else on.replace(day=1) - timedelta(days=1)
+    """The last day of the last whole month up to `on`; before the first one that there is, its first day."""
+    first = on.replace(day=1)
+    if on == date.max or (on + timedelta(days=1)).day == 1:
+        return on
+    return first if first == date.min else first - timedelta(days=1)

@@ -212,10 +212,12 @@ async def recount(connection: AsyncConnection, on: date) -> None:
 _WAY = "2"  # of keeping: another one asks for a recompute
 _LAVISH = ("statement_timeout = 0", "work_mem = '128MB'", "max_parallel_workers_per_gather = 4")
 _ROLL_UP = f"JOIN area a ON a.code = l.area CROSS JOIN unnest(a.chain || '{ROOT}'::text) u(code)"
+_WIDE = "coalesce(t.layers && ARRAY['country', 'province', 'city', 'county', 'jurisdiction'], false)"
 _RECOUNT = text(f"""
-INSERT INTO indicator_count (measure, area, n)
-SELECT l.measure, u.code, sum(l.n::float8) FROM (SELECT c.measure, c.area, {AMOUNT.format("c", ":on")} AS n FROM indicator_curve c) l
-  {_ROLL_UP} WHERE l.n <> 0 GROUP BY l.measure, u.code ORDER BY l.measure, u.code""")
+INSERT INTO indicator_count (measure, area, n, wide)
+SELECT r.measure, r.code, r.n, {_WIDE} FROM (
+  SELECT l.measure, u.code, sum(l.n::float8) AS n FROM (SELECT c.measure, c.area, {AMOUNT.format("c", ":on")} AS n FROM indicator_curve c) l
+    {_ROLL_UP} WHERE l.n <> 0 GROUP BY l.measure, u.code) r LEFT JOIN area t ON t.code = r.code ORDER BY r.measure, r.code""")
 
 
 # --- what has changed -----------------------------------------------------------------------------------------------------
@@ -301,9 +303,10 @@ WITH fresh AS MATERIALIZED ({curves(made.registry, measures, of_areas=True).stat
   SELECT measure, area, {AMOUNT.format("n", ":on")} AS n FROM fresh n
   UNION ALL SELECT measure, area, -{AMOUNT.format("h", ":on")} FROM held h
 )
-INSERT INTO indicator_count AS c (measure, area, n)
-SELECT l.measure, u.code, sum(l.n) FROM (SELECT measure, area, sum(n) AS n FROM moved GROUP BY measure, area) l {_ROLL_UP}
- WHERE l.n <> 0 GROUP BY l.measure, u.code HAVING sum(l.n) <> 0 ORDER BY l.measure, u.code
+INSERT INTO indicator_count AS c (measure, area, n, wide)
+SELECT r.measure, r.code, r.n, {_WIDE} FROM (
+  SELECT l.measure, u.code, sum(l.n) AS n FROM (SELECT measure, area, sum(n) AS n FROM moved GROUP BY measure, area) l {_ROLL_UP}
+   WHERE l.n <> 0 GROUP BY l.measure, u.code HAVING sum(l.n) <> 0) r LEFT JOIN area t ON t.code = r.code ORDER BY r.measure, r.code
 ON CONFLICT (measure, area) DO UPDATE SET n = c.n + excluded.n""")
 
 

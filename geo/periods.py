@@ -47,9 +47,9 @@ def around(day: date, length: Period) -> Span:
 
 
 def latest(day: date, length: Period, count: int) -> list[Span]:
-    """The last `count` periods up to the one of a day, oldest first."""
+    """The last `count` periods up to the one of a day, oldest first; fewer where time begins."""
     found = [around(day, length)]
-    while len(found) < count:
+    while len(found) < count and found[-1].first > date.min:
         found.append(found[-1].before())
     return found[::-1]
 

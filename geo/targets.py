@@ -52,10 +52,8 @@ async def targets_of(connection: AsyncConnection, indicator: str) -> dict[str, l
 
 def effective(targets: Mapping[str, Sequence[Target]], chain: Sequence[str], year: int) -> Target | None:
     """The nearest ancestor's: of the latest year up to `year`, else of the first that is to come."""
-    for code in (*chain, ROOT):
-        if own := targets.get(code):
-            return next((target for target in reversed(own) if target.year <= year), own[0])
-    return None
+    own = next((targets[code] for code in chain if code in targets), None) or targets.get(ROOT)
+    return next((target for target in reversed(own) if target.year <= year), own[0]) if own else None
 
 
 async def set_target(connection: AsyncConnection, target: Target, user_id: str) -> Any:

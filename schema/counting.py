@@ -56,6 +56,9 @@ indicator_count = sa.Table(
     sa.Column("measure", _CODE, primary_key=True),
     sa.Column("area", _CODE, primary_key=True, comment="Every area of the chains, the country too"),
     sa.Column("n", sa.BigInteger, nullable=False),
+    sa.Column("wide", sa.Boolean, nullable=False, comment="Whether the area stands on a level above the townships"),
+    # A map of the country's counties reads some thousand of these in a row, and no township between them.
+    sa.Index("ix_indicator_count_wide", "measure", "area", postgresql_include=["n"], postgresql_where=sa.text("wide")),
     postgresql_with={"fillfactor": 80},
     comment="What counts on the day of indicator_state",
 )

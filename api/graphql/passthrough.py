@@ -6,12 +6,12 @@ an `orjson.Fragment` in the answer. Leaf fields of such objects are never resolv
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
-from graphql.type import GraphQLObjectType
+from graphql.type import GraphQLObjectType, get_named_type
 from strawberry.schema.schema import StrawberryGraphQLCoreExecutionContext
 
 from api.graphql.names import camel
@@ -260,13 +260,39 @@ class Rows:
         return object_type.name if field_name == "__typename" else document.get(keys.get(field_name, ""))
 
 
+@dataclass(frozen=True)
+class Ready:
+    """A list of what is in memory, with one function per GraphQL field that reads it: nothing is resolved field by field.
+
+    A function for an object gives a mapping by field name; a function is called for what was selected alone.
+    """
+
+    rows: Sequence[Any]
+    readers: Mapping[str, Callable[[Any], Any]]
+
+    def complete(self, executor: Any, object_type: GraphQLObjectType, details: Any) -> list[Document]:
+        wanted = selected(executor, object_type, details)
+        readers = [(name, self._reader(executor, object_type, sub)) for name, sub in wanted.items()]
+        return [{name: read(row) for name, read in readers} for row in self.rows]
+
+    def _reader(self, executor: Any, object_type: GraphQLObjectType, details: Any) -> Callable[[Any], Any]:
+        name = details[0].node.name.value
+        if name == "__typename":
+            return lambda row: object_type.name
+        read, inner = self.readers[name], get_named_type(object_type.fields[name].type)
+        if not isinstance(inner, GraphQLObjectType):
+            return read
+        keys = {key: sub[0].node.name.value for key, sub in selected(executor, inner, details).items()}
+        return lambda row: {key: inner.name if field == "__typename" else read(row)[field] for key, field in keys.items()}
+
+
 class PassthroughExecutor(StrawberryGraphQLCoreExecutionContext):
     """graphql-core's executor, but a plan is completed by SQL."""
 
     def complete_list_value(
         self, return_type: Any, field_details_list: Any, info: Any, path: Any, result: Any, position_context: Any
     ) -> Any:
-        if type(result) is Rows:
+        if type(result) is Rows or type(result) is Ready:
             return result.complete(self, _named(return_type), field_details_list)
         return super().complete_list_value(return_type, field_details_list, info, path, result, position_context)
 

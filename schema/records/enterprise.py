@@ -126,6 +126,7 @@ _LAPSES = (
     f" WHEN 'SEVERE' THEN {threshold('TEST_MONTHS_SEVERE').value} ELSE {threshold('TEST_MONTHS_GENERAL').value} END))::date"
 )
 _KEY = " AND t.key_industry"
+_PLACED = "t.location IS NOT NULL AND t.place_check IS NOT NULL AND t.place_check NOT IN ('OUTSIDE', 'OTHER_DATUM')"
 
 MEASURES = (
     Measure("enterprise-operating", "enterprise", "生产经营的用人单位", _OPERATING),
@@ -139,7 +140,7 @@ MEASURES = (
     ),
     Measure("enterprise-classified", "enterprise", "已定分类监督等级的用人单位", f"{_OPERATING} AND t.supervision_class IS NOT NULL"),
     Measure("enterprise-bing", "enterprise", "丙类用人单位", f"{_OPERATING} AND t.supervision_class = 'BING'"),
-    Measure("enterprise-placed", "enterprise", "有位置的用人单位", f"{_OPERATING} AND t.location IS NOT NULL"),
+    Measure("enterprise-placed", "enterprise", "位置与所在区划相符的用人单位", f"{_OPERATING} AND {_PLACED}"),
     Measure("enterprise-exposed-workers", "enterprise", "接害人数", f"{_EXPOSED} AND t.exposed_workers > 0", amount="t.exposed_workers"),
 )
 _SURE = Confidence.SURE
@@ -188,11 +189,12 @@ INDICATORS = (
     Indicator("ENT-BING", "丙类用人单位占比", "enterprise-bing", "enterprise-operating", source="requirements 7.1"),
     Indicator(
         "ENT-PLACED",
-        "有位置的用人单位占比",
+        "位置相符的用人单位占比",
         "enterprise-placed",
         "enterprise-operating",
+        version=2,
         source="requirements 7.1",
-        note="差额为没有位置的用人单位",
+        note="差额为没有位置、位置在所在区划之外或只在另一坐标系下相符的用人单位；边界附近的和无界线可核的算相符",
     ),
     Indicator("ENT-COUNT", "生产经营的用人单位数", "enterprise-operating", unit="家", source="requirements 7.1"),
 )

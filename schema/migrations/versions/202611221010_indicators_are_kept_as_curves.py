@@ -33,11 +33,20 @@ def upgrade() -> None:
     comment='Where documents were before: there they count on past days'
     )
     op.create_index('ix_indicator_past_link', 'indicator_past', ['link'], unique=False)
+    op.execute('DELETE FROM indicator_count')
+    op.add_column('indicator_count', sa.Column(
+        'wide', sa.Boolean(), nullable=False, comment='Whether the area stands on a level above the townships'))
+    op.create_index('ix_indicator_count_wide', 'indicator_count', ['measure', 'area'], unique=False, postgresql_include=['n'],
+                    postgresql_where=sa.text('wide'))
+    op.execute("UPDATE indicator_state SET fingerprint = ''")
     op.create_table_comment('indicator_fact', FACTS, existing_comment=FACTS_BEFORE)
 
 
 def downgrade() -> None:
     op.create_table_comment('indicator_fact', FACTS_BEFORE, existing_comment=FACTS)
+    op.drop_index('ix_indicator_count_wide', table_name='indicator_count')
+    op.drop_column('indicator_count', 'wide')
+    op.execute("UPDATE indicator_state SET fingerprint = ''")
     op.drop_index('ix_indicator_past_link', table_name='indicator_past')
     op.drop_table('indicator_past')
     op.drop_table('indicator_curve')
