@@ -9,8 +9,9 @@ import asyncio
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, replace
 from datetime import date, datetime
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +26,7 @@ from api.authority import require_area, require_chief
 from api.context import RequestContext
 from api.graphql.types import JSON, AreaName
 from api.planning import Inputs
-from geo.demand import NOWHERE, Site, Town, sites_of, stops_of, towns_of
+from geo.demand import ABOVE, NOWHERE, Site, Town, sites_of, stops_of, towns_of
 from geo.disclosure import month_end
 from geo.indicators import today
 from schema.actor import Actor
@@ -49,6 +50,19 @@ _FIXED_KM = frozenset({AccessMeasure.WITHIN_KM})
 _FIXED_MINUTES = frozenset({AccessMeasure.WITHIN_MINUTES})
 
 
+@dataclass(frozen=True)
+class Question:
+    """What access is computed from; `limit` in minutes if `in_minutes`, else in kilometres."""
+
+    towns: Sequence[Town]
+    sites: Sequence[Site]
+    measure: AccessMeasure
+    in_minutes: bool
+    limit: float
+    nearest: int
+    data: Path
+
+
 @strawberry.type(description="A site on the way from a township.")
 class NearSite:
     id: strawberry.ID
@@ -65,11 +79,20 @@ class TownshipAccess:
     )
     suppressed: bool = strawberry.field(description="Too few patients behind the value to publish.")
     placed: str = strawberry.field(description="At whose point the patients stand: own, enterprises (their middle), above, nowhere.")
+    point: list[float] | None = strawberry.field(description="lon, lat of that point, WGS 84; null where it is not in the township.")
     nearest: list[NearSite]
+
+
+@strawberry.type(description="Access of a county's patients: what `access` of that county says.")
+class CountyAccess:
+    area: strawberry.ID
+    patients: int | None = strawberry.field(description="Rounded; null under 10.")
+    share: float | None = strawberry.field(description="Of patients in reach; null without patients, with too few, or for other measures.")
 
 
 @strawberry.type(description="Access to sites by township.")
 class AccessAnswer:
+    asked: strawberry.Private[Question]
     as_of: str = strawberry.field(description="The day for which patients are counted: the end of a month.")
     unit: str = strawberry.field(description="KM or MINUTES.")
     travel: str = strawberry.field(description="How distance or time was computed.")
@@ -78,6 +101,10 @@ class AccessAnswer:
     share: float | None = strawberry.field(description="Of patients in reach; null without patients, with too few, or for other measures.")
     unplaced: int = strawberry.field(description="Townships without any point: in no share.")
     townships: list[TownshipAccess]
+
+    @strawberry.field(description="By county, in order of code.")  # type: ignore[untyped-decorator]
+    async def counties(self) -> list[CountyAccess]:
+        return await asyncio.to_thread(_by_county, self.asked)
 
 
 @strawberry.input(description="What a plan is asked for: reach for COVERING, `start` and `enterprises` for ROUTE.")
@@ -141,8 +168,10 @@ async def access(
         await require_area(connection, actor, area)
         towns, sites = await towns_of(connection, area, on), await sites_of(connection, actor, kind, on)
     _bounded(len(towns), len(sites))
-    found = await asyncio.to_thread(_reach, towns, sites, measure, in_minutes, reach_limit, nearest, context.settings.data)
+    asked = Question(towns, sites, measure, in_minutes, reach_limit, nearest, context.settings.data)
+    found = await asyncio.to_thread(_reach, asked)
     return AccessAnswer(
+        asked=asked,
         as_of=month_end(on).isoformat(),
         unit="MINUTES" if in_minutes else "KM",
         travel=found.said,
@@ -154,14 +183,18 @@ async def access(
     )
 
 
-def _reach(
-    towns: Sequence[Town], sites: Sequence[Site], measure: AccessMeasure, in_minutes: bool, limit: float, nearest: int, data: Path
-) -> Access:
+def _reach(given: Question) -> Access:
     from geo.reach import Asked, reach
     from geo.travel import Travel, Unit, load_roads
 
-    asked = Asked(measure, Unit.MINUTES if in_minutes else Unit.KM, limit, nearest)
-    return reach(towns, sites, asked, Travel(load_roads(data)))
+    asked = Asked(given.measure, Unit.MINUTES if given.in_minutes else Unit.KM, given.limit, given.nearest)
+    return reach(given.towns, given.sites, asked, Travel(load_roads(given.data)))
+
+
+def _by_county(asked: Question) -> list[CountyAccess]:
+    grouped = ((county, list(towns)) for county, towns in groupby(asked.towns, lambda town: town.code[:6]))  # in order of code
+    found = ((county, _reach(replace(asked, towns=towns))) for county, towns in grouped if any(town.layer for town in towns))
+    return [CountyAccess(area=strawberry.ID(county), patients=each.patients, share=each.share) for county, each in found]
 
 
 def _township(each: TownValue) -> TownshipAccess:
@@ -171,8 +204,13 @@ def _township(each: TownValue) -> TownshipAccess:
         value=each.value,
         suppressed=each.suppressed,
         placed=each.town.placed,
+        point=_point(each.town),
         nearest=[NearSite(id=strawberry.ID(near.site.id), name=near.site.name, cost=near.cost) for near in each.nearest],
     )
+
+
+def _point(town: Town) -> list[float] | None:
+    return None if town.lon is None or town.lat is None or town.placed == ABOVE else [town.lon, town.lat]
 
 
 async def start_plan(info: ContextInfo, kind: PlanKind, area: strawberry.ID, parameters: PlanParameters) -> Plan:

@@ -96,6 +96,19 @@ async def test_access_is_by_township_with_persons_rounded_and_few_hidden(world: 
     assert found["share"] == pytest.approx((found["patients"] - towns["220103001"]["patients"]) / found["patients"])
 
 
+async def test_a_county_says_what_access_of_it_alone_says_and_townships_where_they_stand(world: World) -> None:
+    query = """query($area: ID!) { access(area: $area, measure: WITHIN_KM, limit: 30) {
+      patients share counties { area patients share } townships { area { code } placed point } } }"""
+    whole = await ask(world, CHIEF, query, area="220100")
+    for county in whole["counties"]:
+        alone = await ask(world, CHIEF, query, area=county["area"])
+        assert (county["patients"], county["share"]) == (alone["patients"], alone["share"])
+    assert [county["area"] for county in whole["counties"]] == [INSIDE, "220103"]
+    assert {each["area"]["code"]: each["point"] for each in whole["townships"]} == {
+        **{area: list(POINTS[area]) for area in ("220102001", "220102002", "220103001")}
+    }
+
+
 async def test_the_nearest_site_is_named_with_its_distance(world: World) -> None:
     found = await ask(world, CHIEF, ACCESS, area=INSIDE, measure="NEAREST", nearest=3)
     near = {each["area"]["code"]: each["nearest"] for each in found["townships"]}

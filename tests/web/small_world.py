@@ -1,4 +1,4 @@
-"""A province of four square counties, with coordinators in some townships: small enough to count by hand."""
+"""A province of four square counties, with coordinators, patients and a station in some townships: small enough to count by hand."""
 
 from __future__ import annotations
 
@@ -57,10 +57,12 @@ COORDINATORS = [
     *((f"22020200{number}", "ACTIVE", None) for number in (1, 2, 3)),
     ("210102001", "ACTIVE", None),
 ]
+PATIENTS = {"220202001": 40, "220202003": 30}  # 48 km apart
+STATION = (126.3, 43.5)  # in the first of both
 
 
 async def fill(connection: AsyncConnection) -> None:
-    """Areas, shapes, coordinators, and two supervisors: boss (220000) and city (220100)."""
+    """Areas, shapes, coordinators, patients, a station, and two supervisors: boss (220000) and city (220100)."""
     places = [PROVINCE, NEIGHBOUR, *CITIES, *COUNTIES, *TOWNSHIPS]
     await connection.execute(_AREA, [_area(place) for place in places])
     shapes = [
@@ -70,6 +72,8 @@ async def fill(connection: AsyncConnection) -> None:
     await cut(connection)
     await connection.execute(text("INSERT INTO area_source (name, version) VALUES ('areas', 'small world')"))
     await connection.execute(_COORDINATOR, [_coordinator(*row) for row in COORDINATORS])
+    await connection.execute(_PATIENT, [{"id": str(uuid.uuid4()), "area": area} for area, many in PATIENTS.items() for _ in range(many)])
+    await connection.execute(_STATION, {"id": str(uuid.uuid4()), "area": "220202001", "lon": STATION[0], "lat": STATION[1]})
     await create_user(connection, "boss", PASSWORD, Role.SUPERVISOR, ["220000"])
     await create_user(connection, "city", PASSWORD, Role.SUPERVISOR, ["220100"])
 
@@ -86,6 +90,13 @@ INSERT INTO coordinator (
   id, name, area_code, status, ended_on, revision, deleted, created_at, updated_at, scopes)
 SELECT :id, '演示', a.code, :status, CAST(CAST(:ended AS text) AS date), 1, false, now(), now(), a.chain
 FROM area a WHERE a.code = :township""")
+_PATIENT = text("""
+INSERT INTO patient (id, name, area_code, life, diagnosed_on, revision, deleted, created_at, updated_at, scopes)
+SELECT :id, '演示', a.code, 'ALIVE', '2020-01-01', 1, false, now(), now(), a.chain FROM area a WHERE a.code = :area""")
+_STATION = text("""
+INSERT INTO rehab_site (id, name, kind, status, area_code, location_wgs84, revision, deleted, created_at, updated_at, scopes)
+SELECT :id, '演示康复站', 'STATION', 'OPEN', a.code, ST_SetSRID(ST_MakePoint(:lon, :lat), 4326), 1, false, now(), now(), a.chain
+FROM area a WHERE a.code = :area""")
 
 
 def _area(place: Place) -> dict[str, Any]:

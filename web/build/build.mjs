@@ -47,6 +47,7 @@ async function build() {
   const shell = await readFile(resolve(root, 'index.html'), 'utf8');
   const page = shell
     .replaceAll('{{script}}', address(metafile, 'src/main.ts'))
+    .replaceAll('{{map}}', address(metafile, 'src/map.ts'))
     .replaceAll('{{style}}', address(metafile, 'src/style.css'));
   await writeFile(resolve(output, 'index.html'), page);
   return metafile;

@@ -99,16 +99,22 @@ export interface Listed {
   area: string;
 }
 
-const INDICATORS = `query Indicators { indicators { id label unit formula note source countable waitsFor personal periodic } }`;
+const INDICATOR = 'id label unit formula note source countable waitsFor personal periodic';
+const INDICATORS = `query Indicators { indicators { ${INDICATOR} } }`;
 const VALUE = 'area { code name } numerator denominator value target gap met suppressed targetSource provenance';
+const DETAIL = 'code name level point bounds levels ancestors { code name }';
 const PLACE = `query Place($code: ID!, $asOf: Date) {
-  area(code: $code, asOf: $asOf) { code name level point bounds levels ancestors { code name } } }`;
-const COVERAGE = `query Coverage($indicator: ID!, $area: ID!, $level: AreaLevel!, $own: AreaLevel!, $tree: Tree, $period: String, $asOf: Date, $compare: String, $two: Boolean!) {
+  area(code: $code, asOf: $asOf) { ${DETAIL} } }`;
+const ASKED = '$indicator: ID!, $area: ID!, $level: AreaLevel!, $own: AreaLevel!, $tree: Tree, $period: String, $asOf: Date, $compare: String, $two: Boolean!';
+const FIGURES = `
   rows: coverage(indicator: $indicator, area: $area, level: $level, tree: $tree, period: $period, asOf: $asOf) { ${VALUE} }
   total: coverage(indicator: $indicator, area: $area, level: $own, period: $period, asOf: $asOf) { ${VALUE} }
   before: coverage(indicator: $indicator, area: $area, level: $level, tree: $tree, period: $compare, asOf: $asOf) @include(if: $two) { ${VALUE} }
   totalBefore: coverage(indicator: $indicator, area: $area, level: $own, period: $compare, asOf: $asOf) @include(if: $two) { ${VALUE} }
-  places: areas(parent: $area, level: $level, asOf: $asOf) { code name level point bounds derived } }`;
+  places: areas(parent: $area, level: $level, asOf: $asOf) { code name level point bounds derived }`;
+const COVERAGE = `query Coverage(${ASKED}) {${FIGURES} }`;
+const OPENING = `query Opening(${ASKED}) { indicators { ${INDICATOR} }
+  area(code: $area, asOf: $asOf) { ${DETAIL} }${FIGURES} }`;
 const TREND = `query Trend($indicator: ID!, $area: ID!, $length: PeriodLength!, $count: Int!, $asOf: Date) {
   trend(indicator: $indicator, area: $area, length: $length, count: $count, asOf: $asOf) { period asOf value { ${VALUE} } } }`;
 const RANKING = `query Ranking($indicator: ID!, $area: ID!, $level: AreaLevel!, $period: String, $asOf: Date, $bestFirst: Boolean!) {
@@ -129,11 +135,34 @@ export async function indicators(session: Session): Promise<Indicator[]> {
   return (await session.query<{ indicators: Indicator[] }>(INDICATORS, {})).indicators;
 }
 
+/** All that the first picture needs in one request, where an area's code tells its level; null: it takes the usual way. */
+export async function opening(session: Session, asked: Omit<Question, 'indicator'> & { indicator: string }): Promise<{ known: Indicator[]; picture: Picture | null } | null> {
+  const own = levelOf(asked.area);
+  if (!own) return null;
+  const level = asked.level ?? (own === 'COUNTRY' ? 'PROVINCE' : own === 'COUNTY' ? 'TOWNSHIP' : 'COUNTY');
+  const found = await session.query<Found & { indicators: Indicator[]; area: Place }>(OPENING, { ...asked, level, own, two: asked.compare !== null }).catch(() => null);
+  const indicator = found?.indicators.find(({ id }) => id === asked.indicator);
+  if (!found) return null;
+  const right = indicator && found.area.level === own && choose(found.area, asked.level) === level;
+  return { known: found.indicators, picture: right ? put({ ...asked, indicator }, found.area, level, found) : null };
+}
+
+/** As divisions are numbered; null for townships, jurisdictions and what is no code. */
+function levelOf(code: string): Level | null {
+  const [, digits] = /^(\d{6})$/.exec(code) ?? [];
+  if (!digits) return null;
+  return digits === '000000' ? 'COUNTRY' : digits.endsWith('0000') ? 'PROVINCE' : digits.endsWith('00') ? 'CITY' : 'COUNTY';
+}
+
 /** `level` is taken if the place has it, else the counties, else the first below. */
 export async function picture(session: Session, question: Question): Promise<Picture> {
   const { area: place } = await session.query<{ area: Place }>(PLACE, { code: question.area, asOf: question.asOf });
   const level = choose(place, question.level);
   const found = await session.query<Found>(COVERAGE, { ...variables(question), level, own: place.level, two: question.compare !== null });
+  return put(question, place, level, found);
+}
+
+function put(question: Question, place: Place, level: Level, found: Found): Picture {
   const places = new Map(found.places.map((area) => [area.code, area]));
   const before = new Map(found.before?.map((value) => [value.area.code, value]));
   const rows = found.rows.map((value) => ({ ...value, place: places.get(value.area.code) ?? null, before: before.get(value.area.code) ?? null }));

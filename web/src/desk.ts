@@ -1,15 +1,17 @@
 /** The desk: what is asked, the map or two, the list, and what goes between them. The address holds it all. */
 
 import * as address from './address';
-import { FIRST_INDICATOR, indicators, LEVEL_NAMES, picture, type Indicator, type Picture, type Row } from './coverage';
+import { FIRST_INDICATOR, indicators, LEVEL_NAMES, opening, picture, type Indicator, type Level, type Picture, type Row } from './coverage';
 import { fill, make } from './dom';
 import { exportFile } from './exports';
-import { top, type Page } from './frame';
+import { isChief, top, type Page } from './frame';
 import { Problem } from './graphql';
 import { legend } from './legend';
-import type { CoverageMap } from './map';
+import type { CoverageMap, Start } from './map';
 import { sentence } from './messages';
-import { available, type Overlay } from './overlays';
+import { available, overlayLegend, type Overlay } from './overlays';
+import { planLegend, type PlanLayer } from './plan-layer';
+import { Planning } from './plan-panel';
 import { Panels } from './panels';
 import { named, Pickers, type File } from './pickers';
 import { change, changed, count, scaleOf, shown } from './scale';
@@ -18,7 +20,7 @@ import { missing, Table } from './table';
 
 type How = 'push' | 'replace' | null;
 const COUNTRY = '000000';
-const TABS: Record<address.View, string> = { list: '地区', trend: '趋势', ranking: '排名', records: '明细' };
+const TABS: Record<address.View, string> = { list: '地区', trend: '趋势', ranking: '排名', records: '明细', plan: '规划' };
 
 export class Desk implements Page {
   readonly element: HTMLElement;
@@ -42,6 +44,8 @@ export class Desk implements Page {
   private readonly table: Table;
   private readonly panels: Panels;
   private readonly pickers: Pickers;
+  private readonly planning: Planning;
+  private layer: PlanLayer | null = null;
   private maps: CoverageMap[] = [];
   private known: Indicator[] = [];
   private asked = address.read();
@@ -52,11 +56,16 @@ export class Desk implements Page {
   private tianditu: string | null = null;
   private turn = 0;
   private closed = false;
+  private readonly pointed = { hover: (code: string | null) => this.hover(code, 'map'), select: (code: string | null) => this.select(code), open: (code: string) => void this.open(code) };
   private readonly returned = () => { if (location.hash === '' || location.hash.startsWith('#/map')) void this.restore(); };
 
   constructor(private readonly session: Session, leave: () => void) {
     this.table = new Table({ hover: (code) => this.hover(code, 'table'), select: (code) => this.select(code), open: (code) => void this.open(code) });
     this.panels = new Panels(session, (code) => this.select(code));
+    this.planning = new Planning(session, {
+      draw: (layer) => this.drawPlan(layer), remember: (plan, vs) => { this.asked = { ...this.asked, plan, vs }; this.remember('push'); },
+      go: (point) => this.maps[0]?.go(point), say: (text) => { this.spoken.textContent = text; }, asked: () => this.offerSites(),
+    });
     this.pickers = new Pickers({
       change: (choice) => void this.load({ ...choice }, 'push'), overlay: (kind, on) => this.overlay(kind, on),
       ground: (on) => this.maps.forEach((map) => void map.ground(on ? this.tianditu : null)), export: (file) => void this.export(file),
@@ -67,27 +76,44 @@ export class Desk implements Page {
       this.bar(), this.pickers.element,
       make('main', { class: 'work' },
         make('section', { class: 'map-side', 'aria-label': '覆盖地图' }, make('div', { class: 'maps' }, firstFrame, this.second), this.card, this.unplaced, this.key),
-        make('section', { class: 'list-side', id: 'areas', 'aria-label': '指标与地区', tabindex: '-1' }, this.facts, this.meaning, this.tabs, this.list, this.panels.element)),
+        make('section', { class: 'list-side', id: 'areas', 'aria-label': '指标与地区', tabindex: '-1' }, this.facts, this.meaning, this.tabs, this.list, this.panels.element, this.planning.element)),
       this.spoken);
     window.addEventListener('popstate', this.returned);
   }
 
   async start(): Promise<void> {
-    void import('./map'); // while the figures come
+    this.prepare();
+    let first: Picture | null = null;
     try {
-      this.known = await indicators(this.session);
+      const { indicator, area, level, period, asOf, tree, compare } = this.asked;
+      const found = await opening(this.session, { indicator: indicator ?? FIRST_INDICATOR, area: area ?? this.home(), level, period, asOf, tree, compare });
+      this.known = found?.known ?? (await indicators(this.session));
+      first = found?.picture ?? null;
       this.pickers.offer(this.known, new Date());
     } catch (reason) {
       return this.warn(sentence(reason));
     }
-    await this.restore();
+    await this.restore(first);
     void this.offerLayers();
+  }
+
+  /** The map where it was last: its tiles come while the figures do. */
+  private prepare(): void {
+    const kept = lastView();
+    const { area, level } = this.asked;
+    const known = kept && kept.area === (area ?? this.home()) && (level === null || level === kept.level);
+    void import('./map').then(({ CoverageMap }) => { if (known && !this.closed && !this.maps.length) this.maps = [this.firstMap(CoverageMap, kept)]; }).catch(() => undefined);
+  }
+
+  private firstMap(Kind: typeof CoverageMap, start: Start): CoverageMap {
+    return new Kind(this.ground, () => this.session.token(), start, { ...this.pointed, moved: () => this.moved() });
   }
 
   close(): void {
     this.closed = true;
     this.turn += 1; // an answer under way draws nothing any more
     window.removeEventListener('popstate', this.returned);
+    this.planning.hide();
     this.maps.forEach((map) => map.remove());
   }
 
@@ -95,20 +121,21 @@ export class Desk implements Page {
     return this.session.user?.areas[0]?.code ?? COUNTRY;
   }
 
-  private async restore(): Promise<void> {
+  private async restore(ready: Picture | null = null): Promise<void> {
     const found = address.read();
-    await this.load(found, null);
+    if (!this.views().includes(found.view)) found.view = 'list';
+    await this.load(found, null, ready);
     if (found.selected) this.select(found.selected);
   }
 
   /** The latest call wins; an answer that comes late is dropped. What is asked stays as it was where the server refuses. */
-  private async load(wishes: Partial<address.Address>, how: How): Promise<void> {
+  private async load(wishes: Partial<address.Address>, how: How, ready: Picture | null = null): Promise<void> {
     const turn = ++this.turn;
     const asked = { ...this.asked, selected: null, ...wishes };
     this.element.classList.add('loading');
     const drawing = import('./map');
     try {
-      const found = await picture(this.session, this.question(asked));
+      const found = ready ?? (await picture(this.session, this.question(asked)));
       if (turn !== this.turn) return;
       this.asked = { ...asked, area: found.place.code, level: found.level, indicator: found.question.indicator.id };
       this.warn(null);
@@ -141,7 +168,7 @@ export class Desk implements Page {
     this.showCard(null);
     this.showUnplaced(found);
     this.showTabs();
-    fill(this.key, legend(scaleOf(found), found.question.indicator));
+    this.showKey();
     this.showPeriods(found);
     const { indicator } = found.question;
     document.title = `${found.place.name} · ${indicator.label}`;
@@ -153,20 +180,24 @@ export class Desk implements Page {
       const { CoverageMap, together } = await drawing;
       if (this.closed) return;
       const now = this.picture ?? found;
-      const events = { hover: (code: string | null) => this.hover(code, 'map'), select: (code: string | null) => this.select(code), open: (code: string) => void this.open(code) };
-      const [first, second] = this.maps;
-      first?.resize(); // a second one takes or gives half of the place
-      if (first) void first.show(now);
-      else this.maps = [new CoverageMap(this.ground, () => this.session.token(), now, { ...events, moved: () => this.moved() })];
+      const start: Start = { bounds: now.place.bounds, level: now.level };
+      const [, second] = this.maps;
+      const first = this.maps[0] ?? this.firstMap(CoverageMap, start);
+      this.maps[0] = first;
+      first.resize(); // a second one takes or gives half of the place
+      void first.show(now);
+      keepView({ ...start, area: now.place.code });
       const two = now.question.compare !== null;
       if (second && two) void second.show(now, false);
       if (second && !two) this.maps.pop()?.remove();
       if (!second && two) {
-        const made = new CoverageMap(this.secondGround, () => this.session.token(), now, events, 'before');
-        together(this.maps[0]!, made);
+        const made = new CoverageMap(this.secondGround, () => this.session.token(), start, this.pointed, 'before');
+        void made.show(now, false);
+        together(first, made);
         this.maps.push(made);
       }
       this.drawOverlays();
+      for (const map of this.maps) void map.plan(this.layer);
     } catch {
       this.ground.dataset['state'] = 'failed';
       this.warn('地图无法显示：浏览器不支持 WebGL 2，表格仍可使用。');
@@ -180,6 +211,7 @@ export class Desk implements Page {
     this.asked.layers = this.asked.layers.filter((name) => kinds.includes(name as Overlay));
     this.kinds = kinds;
     this.drawOverlays();
+    this.showKey();
     this.pickers.offerLayers(kinds, this.asked.layers, this.tianditu !== null);
   }
 
@@ -188,9 +220,28 @@ export class Desk implements Page {
     for (const kind of this.kinds) for (const map of this.maps) void map.overlay(kind, this.asked.layers.includes(kind));
   }
 
+  private drawPlan(layer: PlanLayer | null): void {
+    this.layer = layer;
+    for (const map of this.maps) void map.plan(layer);
+    this.showKey();
+    this.showCard(null);
+  }
+
+  private showKey(): void {
+    if (this.picture) fill(this.key, this.layer ? planLegend(this.layer) : legend(scaleOf(this.picture), this.picture.question.indicator), overlayLegend(this.kinds.filter((kind) => this.asked.layers.includes(kind))));
+  }
+
+  /** Who plans sites wants to see those that stand. */
+  private offerSites(): void {
+    if (!this.kinds.includes('sites') || this.asked.layers.includes('sites')) return;
+    this.overlay('sites', true);
+    this.pickers.offerLayers(this.kinds, this.asked.layers, this.tianditu !== null);
+  }
+
   private overlay(kind: Overlay, on: boolean): void {
     this.asked.layers = [...this.asked.layers.filter((name) => name !== kind), ...(on ? [kind] : [])];
     for (const map of this.maps) void map.overlay(kind, on);
+    this.showKey();
     this.remember('replace');
   }
 
@@ -321,13 +372,18 @@ export class Desk implements Page {
 
   private showTabs(): void {
     const { view } = this.asked;
-    fill(this.tabs, ...address.VIEWS.map((name) => make('button', {
-      type: 'button', role: 'tab', id: `tab-${name}`, 'aria-selected': String(name === view), tabindex: name === view ? '0' : '-1', 'aria-controls': name === 'list' ? 'list' : 'panel',
+    fill(this.tabs, ...this.views().map((name) => make('button', {
+      type: 'button', role: 'tab', id: `tab-${name}`, 'aria-selected': String(name === view), tabindex: name === view ? '0' : '-1', 'aria-controls': { list: 'list', plan: 'plan-panel' }[name as string] ?? 'panel',
       click: () => this.turnTo(name) }, TABS[name])));
     this.list.hidden = view !== 'list';
-    this.panels.element.hidden = view === 'list';
+    this.element.classList.toggle('planning', view === 'plan');
+    this.panels.element.hidden = view === 'list' || view === 'plan';
     this.panels.element.setAttribute('aria-labelledby', `tab-${view}`);
     this.showPanel();
+  }
+
+  private views(): address.View[] {
+    return address.VIEWS.filter((view) => view !== 'plan' || isChief(this.session));
   }
 
   private turnTo(view: address.View): void {
@@ -341,20 +397,33 @@ export class Desk implements Page {
     const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
     if (step === undefined) return;
     event.preventDefault();
-    const at = address.VIEWS.indexOf(this.asked.view) + step + address.VIEWS.length;
-    this.turnTo(address.VIEWS[at % address.VIEWS.length]!);
+    const views = this.views();
+    this.turnTo(views[(views.indexOf(this.asked.view) + step + views.length) % views.length]!);
   }
 
   private showPanel(): void {
     const found = this.picture;
+    if (this.asked.view !== 'plan') this.endPlan();
     if (!found || this.asked.view === 'list') return;
+    if (this.asked.view === 'plan') return void this.planning.show(found.place, this.asked.plan, this.asked.vs);
     const place = found.rows.find(({ area }) => area.code === this.asked.selected)?.area ?? found.place;
     if (this.asked.view === 'trend') void this.panels.trend(found, place);
     else if (this.asked.view === 'records') void this.panels.records(found, place);
     else void this.panels.ranking(found);
   }
 
+  private endPlan(): void {
+    this.planning.hide();
+    if (this.layer) this.drawPlan(null);
+  }
+
   private showCard(code: string | null): void {
+    const said = code && this.layer?.said.get(code);
+    if (said) {
+      this.card.hidden = false;
+      const name = said[0] || this.picture?.rows.find(({ area }) => area.code === code)?.area.name || '';
+      return fill(this.card, make('h3', {}, name), ...said.slice(1).map((line) => make('p', {}, line)));
+    }
     const row = code ? this.picture?.rows.find(({ area }) => area.code === code) : undefined;
     this.card.hidden = !row;
     if (row) fill(this.card, ...this.cardOf(row));
@@ -376,3 +445,20 @@ export class Desk implements Page {
   }
 }
 
+/** Boundaries are public: what is kept on this machine tells where one looked, and no figures. */
+const LAST = 'zhijian.view';
+
+function lastView(): (Start & { area: string }) | null {
+  try {
+    const kept = JSON.parse(localStorage.getItem(LAST) ?? 'null') as { area?: unknown; level?: unknown; bounds?: unknown } | null;
+    const { area, level, bounds } = kept ?? {};
+    const fits = typeof area === 'string' && String(level) in LEVEL_NAMES && Array.isArray(bounds) && bounds.length === 4 && bounds.every(Number.isFinite);
+    return fits ? { area, level: level as Level, bounds: bounds as [number, number, number, number] } : null;
+  } catch {
+    return null;
+  }
+}
+
+function keepView(view: Start & { area: string }): void {
+  if (view.bounds) localStorage.setItem(LAST, JSON.stringify(view));
+}

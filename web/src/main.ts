@@ -46,6 +46,7 @@ window.addEventListener('hashchange', () => {
   if (page && place() !== shown) showPage(); // within a page, its state is its own matter
 });
 
+if (Session.kept()) void import('./map'); // loads while the session is taken up
 session.resume().then((resumed) => (resumed ? showPage() : showLogin()), (reason: unknown) => {
   if (!root.hasChildNodes()) showLogin(sentence(reason));
 });

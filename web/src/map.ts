@@ -4,6 +4,7 @@ import { Map as Base, setWorkerUrl, NavigationControl, AttributionControl, type 
   type LayerSpecification, type MapMouseEvent, type StyleSpecification } from 'maplibre-gl';
 import type { Level, Picture, Row } from './coverage';
 import { overlayLayers, type Overlay } from './overlays';
+import { COLOURS, type PlanLayer, type Side as Answer } from './plan-layer';
 import { classOf, figure, HIDDEN, NONE, scaleOf, shown as words, type Scale } from './scale';
 
 declare const MAP_WORKER: string;
@@ -38,39 +39,80 @@ const STATE: ExpressionSpecification = ['coalesce', ['feature-state', 'class'], 
 const UNKNOWN = '#dfe3e7'; // under the patterns of no data and of hidden values
 const TIANDITU = ['vec', 'cva'] as const; // ground, names
 
+/** Where a map begins, before there are figures. */
+export interface Start {
+  bounds: [number, number, number, number] | null;
+  level: Level;
+}
+
 /** Which of both periods a map shows. */
 export type Side = 'now' | 'before';
-
-function colours(scale: string[], of: ExpressionSpecification): ExpressionSpecification {
-  return ['match', of, NONE, UNKNOWN, HIDDEN, UNKNOWN, ...scale.flatMap((colour, index) => [index, colour]), OUTSIDE] as unknown as ExpressionSpecification;
-}
 
 function when(state: number): ExpressionSpecification {
   return ['case', ['==', STATE, state], 1, 0];
 }
 
-function hidden(level: Drawn): { source: string; 'source-layer': string; layout: { visibility: 'none' } } {
-  return { source: 'areas', 'source-layer': LAYERS[level], layout: { visibility: 'none' } };
+interface Ground {
+  source: string;
+  'source-layer': string;
+  layout: { visibility: 'none' | 'visible' };
 }
 
-function groundLayers(level: Drawn): LayerSpecification[] {
+function ground(level: Drawn, shown: boolean): Ground {
+  return { source: 'areas', 'source-layer': LAYERS[level], layout: { visibility: shown ? 'visible' : 'none' } };
+}
+
+/** Colours come with the state: were they in the style, each new scale would have all tiles cut anew. */
+function groundLayers(level: Drawn, shown: boolean): LayerSpecification[] {
+  const at = ground(level, shown);
   return [
-    { id: `${level}-fill`, type: 'fill', ...hidden(level), paint: { 'fill-color': OUTSIDE, 'fill-antialias': false } },
-    { id: `${level}-none`, type: 'fill', ...hidden(level), paint: { 'fill-pattern': 'hatch', 'fill-opacity': when(NONE) } },
-    { id: `${level}-hidden`, type: 'fill', ...hidden(level), paint: { 'fill-pattern': 'dots', 'fill-opacity': when(HIDDEN) } },
-    { id: `${level}-edge`, type: 'line', ...hidden(level), paint: level === 'TOWNSHIP' ? DERIVED : { 'line-color': '#ffffff', 'line-width': ['interpolate', ['linear'], ['zoom'], 4, 0.4, 8, 1.1] } },
+    { id: `${level}-fill`, type: 'fill', ...at, paint: { 'fill-color': ['to-color', ['feature-state', 'colour'], OUTSIDE], 'fill-antialias': false } },
+    { id: `${level}-none`, type: 'fill', ...at, paint: { 'fill-pattern': 'hatch', 'fill-opacity': when(NONE) } },
+    { id: `${level}-hidden`, type: 'fill', ...at, paint: { 'fill-pattern': 'dots', 'fill-opacity': when(HIDDEN) } },
+    { id: `${level}-edge`, type: 'line', ...at, paint: level === 'TOWNSHIP' ? DERIVED : { 'line-color': '#ffffff', 'line-width': ['interpolate', ['linear'], ['zoom'], 4, 0.4, 8, 1.1] } },
   ];
 }
 
-function highlightLayers(level: Drawn): LayerSpecification[] {
+function highlightLayers(level: Drawn, shown: boolean): LayerSpecification[] {
+  const at = ground(level, shown);
   const flag = (name: string, yes: number, no: number): ExpressionSpecification => ['case', ['boolean', ['feature-state', name], false], yes, no];
   return [
-    { id: `${level}-hover`, type: 'line', ...hidden(level), paint: { 'line-color': '#0f3149', 'line-width': 2, 'line-opacity': flag('hovered', 0.75, 0) } },
-    { id: `${level}-selected`, type: 'line', ...hidden(level), paint: { 'line-color': '#0f3149', 'line-width': 3.2, 'line-opacity': flag('selected', 1, 0) } },
+    { id: `${level}-hover`, type: 'line', ...at, paint: { 'line-color': '#0f3149', 'line-width': 2, 'line-opacity': flag('hovered', 0.75, 0) } },
+    { id: `${level}-selected`, type: 'line', ...at, paint: { 'line-color': '#0f3149', 'line-width': 3.2, 'line-opacity': flag('selected', 1, 0) } },
   ];
 }
 
-function style(): StyleSpecification {
+/** Over the veiled areas: outlines of townships where the zoom has them, a spot for each, and numbered sites. */
+function planLayers(hide: { layout: { visibility: 'none' } }): LayerSpecification[] {
+  const areas = { source: 'areas', 'source-layer': 'township' } as const;
+  const near: ExpressionSpecification = ['interpolate', ['linear'], ['zoom'], 5, ['*', 0.5, ['get', 'size']], 8, ['get', 'size'], 12, ['*', 1.4, ['get', 'size']]];
+  const marks = (side: Answer, shared: boolean): LayerSpecification[] => {
+    const filter: ExpressionSpecification = ['all', ['==', ['get', 'side'], side], ['==', ['get', 'shared'], shared]];
+    const shift: [number, number] = shared ? [24, 0] : [0, 0]; // beside the other's mark in the same place
+    const id = `plan-marks-${side}${shared ? '-beside' : ''}`;
+    return [
+      { id, type: 'circle', source: 'plan-marks', filter, paint: { 'circle-radius': 12, 'circle-color': COLOURS[side], 'circle-stroke-color': '#ffffff', 'circle-stroke-width': 2, 'circle-translate': shift } },
+      { id: `${id}-text`, type: 'symbol', source: 'plan-marks', filter, paint: { 'text-color': '#ffffff', 'text-translate': shift },
+        layout: { ...LETTERS, 'text-field': ['get', 'text'], 'text-size': 12, 'text-allow-overlap': true, 'text-ignore-placement': true } },
+    ];
+  };
+  return [
+    { id: 'plan-veil', type: 'background', ...hide, paint: { 'background-color': '#f7f9fa', 'background-opacity': 0.93 } },
+    { id: 'plan-area', type: 'fill', source: 'areas', 'source-layer': 'county', ...hide, paint: { 'fill-color': ['to-color', ['feature-state', 'plan'], 'rgba(0,0,0,0)'], 'fill-opacity': 0.5 } },
+    { id: 'plan-edge', type: 'line', source: 'areas', 'source-layer': 'county', ...hide, paint: { 'line-color': '#c3cdd4', 'line-width': 1 } },
+    { id: 'plan-fill', type: 'fill', ...areas, ...hide, paint: { 'fill-color': ['to-color', ['feature-state', 'plan'], 'rgba(0,0,0,0)'], 'fill-opacity': 0.45 } },
+    { id: 'plan-outline', type: 'line', ...areas, ...hide, paint: DERIVED },
+    { id: 'plan-spots', type: 'circle', source: 'plan-spots', paint: {
+      'circle-radius': near, 'circle-color': ['case', ['get', 'hollow'], '#ffffff', ['get', 'colour']], 'circle-stroke-color': ['case', ['get', 'hollow'], ['get', 'colour'], '#ffffff'],
+      'circle-stroke-width': ['case', ['get', 'hollow'], 1.6, 1] } },
+    { id: 'plan-names', type: 'symbol', source: 'plan-spots', minzoom: 8.5, paint: INK,
+      layout: { ...LETTERS, 'text-field': ['get', 'name'], 'text-size': 12, 'text-anchor': 'top', 'text-offset': [0, 0.9], 'text-optional': true } },
+    ...marks('a', false), ...marks('b', false), ...marks('b', true),
+  ];
+}
+
+function style(level: Level): StyleSpecification {
+  const shown = (each: Drawn) => each === level || each === drawnFor(level);
   const areas = { type: 'vector' as const, tiles: [`${location.origin}/tiles/areas/{z}/{x}/{y}`], maxzoom: TILE_DEPTH, promoteId: 'code',
     attribution: '行政区划边界：<a href="https://www.tianditu.gov.cn" rel="noreferrer">天地图</a>' };
   const parent = (level: Drawn, colour: string, width: number): LayerSpecification => ({
@@ -84,13 +126,13 @@ function style(): StyleSpecification {
     },
     layers: [
       { id: 'ground', type: 'background', paint: { 'background-color': '#f7f9fa' } },
-      ...DRAWN.flatMap(groundLayers),
+      ...DRAWN.flatMap((each) => groundLayers(each, shown(each))),
       parent('CITY', '#ffffff', 1.8),
       parent('PROVINCE', '#6f8391', 1.4),
-      ...DRAWN.flatMap(highlightLayers),
+      ...DRAWN.flatMap((each) => highlightLayers(each, shown(each))),
       { id: 'points', type: 'circle', source: 'points', paint: {
         'circle-radius': ['case', ['boolean', ['feature-state', 'selected'], false], 8, ['boolean', ['feature-state', 'hovered'], false], 7, 5],
-        'circle-color': UNKNOWN, 'circle-stroke-color': ['case', ['get', 'below'], '#101d27', '#ffffff'], 'circle-stroke-width': ['case', ['get', 'below'], 2, 1.5] } },
+        'circle-color': ['get', 'colour'], 'circle-stroke-color': ['case', ['get', 'below'], '#101d27', '#ffffff'], 'circle-stroke-width': ['case', ['get', 'below'], 2, 1.5] } },
       { id: 'point-names', type: 'symbol', source: 'points', paint: INK,
         layout: { ...LETTERS, 'text-field': ['get', 'name'], 'text-size': 12.5, 'text-anchor': 'top', 'text-offset': [0, 0.6] } },
       { id: 'labels', type: 'symbol', source: 'labels', paint: INK,
@@ -103,16 +145,20 @@ function style(): StyleSpecification {
 export class CoverageMap {
   readonly base: Base;
   private shown: string[] = [];
-  private level: Level = 'COUNTY';
   private scale: Scale | null = null;
   private hovered: string | null = null;
   private selected: string | null = null;
   private readonly overlays = new Set<Overlay>();
+  private planned: [string, string][] | null = null;
   private readonly ready: Promise<void>;
+  private level: Level;
+  /** Whose names are still to be written: letters take longer than colours. */
+  private unnamed: Picture | null = null;
 
-  constructor(private readonly container: HTMLElement, token: () => Promise<string>, first: Picture, private readonly events: Events, private readonly side: Side = 'now') {
+  constructor(private readonly container: HTMLElement, token: () => Promise<string>, start: Start, private readonly events: Events, private readonly side: Side = 'now') {
+    this.level = start.level;
     this.base = new Base({
-      container, style: style(), bounds: first.place.bounds ?? CHINA, fitBoundsOptions: { padding: padding(container) }, locale: LOCALE,
+      container, style: style(start.level), bounds: start.bounds ?? CHINA, fitBoundsOptions: { padding: padding(container) }, locale: LOCALE,
       transformRequest: async (url) => (url.startsWith(`${location.origin}/`) ? { url, headers: { authorization: `Bearer ${await token()}` } } : { url }),
       localIdeographFontFamily: FONT, attributionControl: false, fadeDuration: 0, dragRotate: false, touchPitch: false, pitchWithRotate: false,
       renderWorldCopies: false, minZoom: 2, maxZoom: POINT_DEPTH, maxBounds: [50, -5, 160, 65], cooperativeGestures: matchMedia('(max-width: 720px)').matches,
@@ -123,23 +169,26 @@ export class CoverageMap {
     this.ready = new Promise((resolve) => this.base.once('style.load', () => {
       this.base.addImage('hatch', pattern((x, y) => (x + y) % 8 < 2));
       this.base.addImage('dots', pattern((x, y) => x % 4 < 2 && y % 4 < 2));
+      this.base.addImage('station', station(), { pixelRatio: 2 });
       resolve();
     }));
     this.listen();
-    void this.show(first, false);
     window[side === 'now' ? 'zhijianMap' : 'zhijianMapBefore'] = this.base;
   }
 
   async show(picture: Picture, move = true): Promise<void> {
     await this.ready;
+    const first = this.scale === null;
     this.container.dataset['state'] = 'drawing';
     this.forget();
     this.level = picture.level;
     for (const level of DRAWN) this.visible(level, level === this.drawn() || level === this.level);
-    this.paint(scaleOf(picture));
+    this.scale = scaleOf(picture);
     this.colour(picture);
-    this.name(picture);
-    if (move && picture.place.bounds) this.base.fitBounds(picture.place.bounds, { padding: padding(this.container), duration: still() ? 0 : 500 });
+    this.unnamed = first ? picture : null;
+    if (!first) this.name(picture);
+    if (move && picture.place.bounds) this.base.fitBounds(picture.place.bounds, { padding: padding(this.container), duration: first || still() ? 0 : 500 });
+    this.base.triggerRepaint();
   }
 
   /** Whether an area is in what the map shows now; areas without a place are nowhere. */
@@ -156,13 +205,50 @@ export class CoverageMap {
     if (on === this.overlays.has(kind)) return;
     if (on) {
       this.base.addSource(kind, { type: 'vector', tiles: [`${location.origin}/tiles/${kind}/{z}/{x}/{y}`], maxzoom: POINT_DEPTH });
-      for (const layer of overlayLayers(kind)) this.base.addLayer(layer);
+      for (const layer of overlayLayers(kind)) this.base.addLayer(layer, kind !== 'sites' ? 'points' : this.base.getLayer('plan-marks-a') ? 'plan-marks-a' : undefined);
       this.overlays.add(kind);
       return;
     }
     for (const { id } of overlayLayers(kind)) this.base.removeLayer(id);
     this.base.removeSource(kind);
     this.overlays.delete(kind);
+  }
+
+  /** Access or siting instead of the figures, which it veils; null takes it away. */
+  async plan(layer: PlanLayer | null): Promise<void> {
+    await this.ready;
+    if (!layer && !this.planned) return;
+    for (const [id, sourceLayer] of this.planned ?? []) this.base.removeFeatureState({ source: 'areas', sourceLayer, id }, 'plan');
+    this.planned = null;
+    if (layer && !this.base.getSource('plan-spots')) this.addPlan();
+    const spots = layer?.spots.map(({ point, ...said }) => spot(point, { ...said, size: Math.sqrt(Math.min(said.patients, 400)) / 2 + 3.5 }));
+    const marks = layer?.marks.map(({ point, ...said }) => spot(point, said));
+    this.source('plan-spots').setData(collection(spots ?? []));
+    this.source('plan-marks').setData(collection(marks ?? []));
+    if (layer) this.shade(layer);
+    for (const name of ['plan-veil', 'plan-area', 'plan-edge', 'plan-fill', 'plan-outline']) this.base.setLayoutProperty(name, 'visibility', layer ? 'visible' : 'none');
+    for (const name of ['points', 'point-names']) this.base.setLayoutProperty(name, 'visibility', layer ? 'none' : 'visible');
+    this.base.setLayoutProperty('labels', 'text-field', ['get', layer ? 'name' : 'text']);
+  }
+
+  private shade({ spots, areas }: PlanLayer): void {
+    const all = [...spots.map(({ code, colour }) => [code, 'township', colour] as const), ...[...areas].map(([code, colour]) => [code, 'county', colour] as const)];
+    for (const [id, sourceLayer, plan] of all) this.base.setFeatureState({ source: 'areas', sourceLayer, id }, { plan });
+    this.planned = all.map(([id, sourceLayer]) => [id, sourceLayer]);
+  }
+
+  private addPlan(): void {
+    const hide = { layout: { visibility: 'none' as const } };
+    this.base.addSource('plan-spots', { type: 'geojson', data: collection([]), promoteId: 'code' });
+    this.base.addSource('plan-marks', { type: 'geojson', data: collection([]) });
+    const stations = this.overlays.has('sites') ? overlayLayers('sites').map(({ id }) => id) : [];
+    for (const layer of planLayers(hide)) this.base.addLayer(layer, layer.type === 'symbol' || layer.type === 'circle' ? undefined : ['plan-veil', 'plan-area'].includes(layer.id) ? 'CITY-frame' : 'points');
+    for (const id of stations) this.base.moveLayer(id, 'plan-marks-a'); // not below the spot of their township
+  }
+
+  /** Where somebody wants to look. */
+  go(point: [number, number]): void {
+    this.base.easeTo({ center: point, zoom: Math.max(this.base.getZoom(), 9.5), duration: still() ? 0 : 500 });
   }
 
   /** 天地图 below the areas, which let it shine through; null takes it away. */
@@ -209,7 +295,7 @@ export class CoverageMap {
   }
 
   private listen(): void {
-    this.base.on('idle', () => { this.container.dataset['state'] = 'idle'; });
+    this.base.on('idle', () => this.rested());
     this.base.on('moveend', () => this.events.moved?.());
     this.base.on('mousemove', (event) => this.events.hover(this.at(event)));
     this.base.on('mouseout', ({ originalEvent }) => {
@@ -218,13 +304,27 @@ export class CoverageMap {
     });
     this.base.on('click', (event) => {
       const code = this.at(event);
-      if (code && code === this.selected) this.events.open(code);
+      if (code && code === this.selected && this.shown.includes(code)) this.events.open(code);
       else this.events.select(code);
     });
   }
 
+  /** All is drawn that was to be drawn; the names of the first picture come then. */
+  private rested(): void {
+    if (!this.scale) return;
+    if (!this.unnamed) {
+      this.container.dataset['state'] = 'idle';
+      return;
+    }
+    performance.mark('zhijian-coloured');
+    this.name(this.unnamed);
+    this.unnamed = null;
+  }
+
   /** The code of the shown area under the pointer; areas outside the table don't answer. */
   private at(event: MapMouseEvent): string | null {
+    const [near] = this.planned ? this.base.queryRenderedFeatures(event.point, { layers: ['plan-spots'] }) : [];
+    if (near) return String(near.id);
     const layers = this.level === 'TOWNSHIP' ? ['points', 'TOWNSHIP-fill'] : [`${this.drawn()}-fill`];
     const [feature] = this.base.queryRenderedFeatures(event.point, { layers });
     const code = feature ? String(feature.id) : '';
@@ -235,21 +335,11 @@ export class CoverageMap {
 
   /** Townships stand as points on their county; where there is a derived outline, they have it too. */
   private drawn(): Exclude<Drawn, 'TOWNSHIP'> {
-    return this.level === 'PROVINCE' || this.level === 'CITY' ? this.level : 'COUNTY';
+    return drawnFor(this.level);
   }
 
   private visible(level: Drawn, yes: boolean): void {
     for (const part of ['fill', 'none', 'hidden', 'edge', 'hover', 'selected']) this.base.setLayoutProperty(`${level}-${part}`, 'visibility', yes ? 'visible' : 'none');
-  }
-
-  private paint(scale: Scale): void {
-    if (this.scale?.colours.join() === scale.colours.join()) {
-      this.scale = scale;
-      return;
-    }
-    this.scale = scale;
-    for (const level of DRAWN) this.base.setPaintProperty(`${level}-fill`, 'fill-color', colours(scale.colours, STATE));
-    this.base.setPaintProperty('points', 'circle-color', colours(scale.colours, ['get', 'class']));
   }
 
   private colour(picture: Picture): void {
@@ -261,13 +351,17 @@ export class CoverageMap {
   /** The county around townships; in its own colour where none of them has a place. */
   private frame(picture: Picture): void {
     const whole = this.side === 'now' ? picture.total : picture.totalBefore;
-    const own = whole && this.scale && !picture.rows.some((row) => row.place?.point) ? { class: classOf(whole, this.scale) } : {};
+    const own = whole && this.scale && !picture.rows.some((row) => row.place?.point) ? this.classed(classOf(whole, this.scale)) : {};
     this.base.setFeatureState({ source: 'areas', sourceLayer: 'county', id: picture.place.code }, { selected: true, ...own });
   }
 
-  private stateOf(row: Row): { class: number; value: number | null } {
+  private classed(found: number): { class: number; colour: string } {
+    return { class: found, colour: this.scale?.colours[found] ?? UNKNOWN };
+  }
+
+  private stateOf(row: Row): { class: number; colour: string; value: number | null } {
     const value = this.side === 'now' ? row : row.before;
-    return value && this.scale ? { class: classOf(value, this.scale), value: figure(value) } : { class: NONE, value: null };
+    return value && this.scale ? { ...this.classed(classOf(value, this.scale)), value: figure(value) } : { ...this.classed(NONE), value: null };
   }
 
   private name(picture: Picture): void {
@@ -278,11 +372,11 @@ export class CoverageMap {
     const text = (row: Row) => `${row.area.name}\n${words(value(row), picture.question.indicator)}${below(row) ? ' ▼' : ''}`;
     const signs: Record<number, string> = { [NONE]: '（无数据）', [HIDDEN]: '（已隐藏）' };
     const points = placed.map((row) => {
-      const state = this.stateOf(row).class;
-      return feature(row, { code: row.area.code, name: `${row.area.name}${signs[state] ?? (below(row) ? ' ▼' : '')}`, class: state, below: below(row) });
+      const { class: state, colour } = this.stateOf(row);
+      return feature(row, { code: row.area.code, name: `${row.area.name}${signs[state] ?? (below(row) ? ' ▼' : '')}`, colour, below: below(row) });
     });
     this.source('points').setData(collection(townships ? points : []));
-    this.source('labels').setData(collection(townships ? [] : placed.map((row) => feature(row, { text: text(row), order: row.value ?? 2 }))));
+    this.source('labels').setData(collection(townships ? [] : placed.map((row) => feature(row, { text: text(row), name: row.area.name, order: row.value ?? 2 }))));
   }
 
   private source(name: string): GeoJSONSource {
@@ -306,6 +400,11 @@ export class CoverageMap {
   }
 }
 
+/** Townships stand on their county. */
+function drawnFor(level: Level): Exclude<Drawn, 'TOWNSHIP'> {
+  return level === 'PROVINCE' || level === 'CITY' ? level : 'COUNTY';
+}
+
 function tianditu(layer: string, key: string): string[] {
   const query = `SERVICE=WMTS&REQUEST=GetTile&VERSION=1.0.0&LAYER=${layer}&STYLE=default&TILEMATRIXSET=w&FORMAT=tiles&TILEMATRIX={z}&TILEROW={y}&TILECOL={x}&tk=${key}`;
   return [0, 1, 2, 3].map((server) => `https://t${server}.tianditu.gov.cn/${layer}_w/wmts?${query}`);
@@ -316,6 +415,18 @@ function pattern(dark: (x: number, y: number) => boolean): ImageData {
   const image = new ImageData(8, 8);
   for (let at = 0; at < 64; at += 1) image.data.set(dark(at % 8, at >> 3) ? [120, 132, 142, 190] : [0, 0, 0, 0], at * 4);
   return image;
+}
+
+/** A white cross on a dark square: no round spot of any class. */
+function station(): ImageData {
+  const size = 36;
+  const pen = new OffscreenCanvas(size, size).getContext('2d')!;
+  const box = (colour: string, x: number, y: number, width: number, height: number) => { pen.fillStyle = colour; pen.fillRect(x, y, width, height); };
+  box('#ffffff', 2, 2, 32, 32);
+  box('#101d27', 5, 5, 26, 26);
+  box('#ffffff', 15, 9, 6, 18);
+  box('#ffffff', 9, 15, 18, 6);
+  return pen.getImageData(0, 0, size, size);
 }
 
 /** Two maps that always show the same part of the world; ends when either is taken away. */
@@ -334,6 +445,10 @@ export function together(first: CoverageMap, second: CoverageMap): void {
 
 function feature(row: Row, properties: object): GeoJSON.Feature {
   return { type: 'Feature', geometry: { type: 'Point', coordinates: row.place?.point ?? [0, 0] }, properties: { ...properties } };
+}
+
+function spot(point: [number, number], properties: object): GeoJSON.Feature {
+  return { type: 'Feature', geometry: { type: 'Point', coordinates: point }, properties: { ...properties } };
 }
 
 function collection(features: GeoJSON.Feature[]): GeoJSON.FeatureCollection {

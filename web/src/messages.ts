@@ -30,15 +30,21 @@ const SENTENCES: Record<string, string> = {
   ALREADY_RESOLVED: '这条冲突已有人处理，请刷新。',
   NOT_IN_SCOPE: '这条记录不在您的管辖范围内。',
   VALUE_INVALID: '这个值不符合该字段的格式。',
+  OUT_OF_SCOPE: '该地区不在您的辖区范围内。',
+  PLAN_UNKNOWN: '没有这个规划，或不在您的辖区范围内。',
   OFFLINE: '连接不上服务器，请检查网络后重试。',
   MAP_FAILED: '地图无法显示：浏览器不支持 WebGL 2。右侧表格仍可使用。',
   EMPTY: '请输入用户名和密码。',
 };
+
+/** Codes whose message says what is wrong with which number, in Chinese. */
+const OWN_WORDS = new Set(['PLAN_INVALID', 'PLAN_TOO_LARGE', 'PLAN_LIMIT', 'LIMIT_INVALID']);
 
 /** Codes after which only a new log-in helps. */
 export const SIGNED_OUT = new Set(['UNAUTHENTICATED', 'TOKEN_INVALID', 'TOKEN_EXPIRED', 'REFRESH_INVALID', 'REFRESH_REUSED', 'SESSION_ENDED', 'DEVICE_REVOKED']);
 
 export function sentence(reason: unknown): string {
   const code = reason instanceof Problem ? reason.code : 'UNKNOWN';
+  if (reason instanceof Problem && OWN_WORDS.has(code)) return reason.message;
   return SENTENCES[code] ?? `操作未完成，请稍后重试（${code}）。`;
 }

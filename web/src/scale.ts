@@ -14,7 +14,7 @@ export const NONE = -1;
 export const HIDDEN = -3;
 const SHARES = [0, 0.2, 0.4, 0.6, 0.8, 1];
 // Orange to blue, which nobody confuses; a plain amount, where more is neither good nor bad, in one hue.
-const JUDGED = ['#c4573a', '#e59b62', '#f2d9a0', '#97c1c9', '#2f7391'];
+export const JUDGED = ['#c4573a', '#e59b62', '#f2d9a0', '#97c1c9', '#2f7391'];
 const PLAIN = ['#cddfe9', '#a3c2d6', '#739fbe', '#457aa0', '#1d5176'];
 const PERCENT = new Intl.NumberFormat('zh-CN', { style: 'percent', minimumFractionDigits: 1, maximumFractionDigits: 1 });
 const COUNT = new Intl.NumberFormat('zh-CN');
@@ -93,7 +93,7 @@ export function changed(difference: number | null, indicator: Indicator): string
   return Math.abs(difference) < 0.0005 ? '持平' : `${difference > 0 ? '▲' : '▼'} ${size}`;
 }
 
-function quantiles(sorted: number[]): number[] {
+export function quantiles(sorted: number[]): number[] {
   const [lowest, highest] = [sorted[0] ?? 0, sorted[sorted.length - 1] ?? 1];
   const inner = [0.2, 0.4, 0.6, 0.8].map((share) => round(sorted[Math.floor(share * sorted.length)] ?? 0)).filter((bound) => bound > lowest && bound < highest);
   return [lowest, ...new Set(inner), highest];

@@ -45,9 +45,13 @@ export class Session {
     }
   }
 
+  static kept(): boolean {
+    return sessionStorage.getItem(KEPT) !== null;
+  }
+
   /** Takes up the session of this tab after a reload; false if there is none. */
   async resume(): Promise<boolean> {
-    if (!sessionStorage.getItem(KEPT)) return false;
+    if (!Session.kept()) return false;
     await this.renew();
     return true;
   }
