@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import strawberry
 from starlette.applications import Starlette
+from starlette.datastructures import Headers
 from starlette.middleware import Middleware
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.requests import HTTPConnection, Request
@@ -120,10 +123,15 @@ def lifespan(parts: Sequence[Part]) -> Callable[[Starlette], AbstractAsyncContex
 
 
 class Page(StaticFiles):
-    """The built page: files named by their content are kept for good, the page itself is asked for each time."""
+    """The built page: files named by their content are kept for good and packed by the build; the page itself is asked for anew."""
 
-    def file_response(self, full_path: PathLike, *args: Any, **kwargs: Any) -> Response:
-        response = super().file_response(full_path, *args, **kwargs)
+    def file_response(self, full_path: PathLike, stat_result: os.stat_result, scope: Scope, status_code: int = 200) -> Response:
+        packed = Path(f"{full_path}.gz")
+        takes = "gzip" in Headers(scope=scope).get("accept-encoding", "") and packed.exists()
+        response = super().file_response(*((packed, packed.stat()) if takes else (full_path, stat_result)), scope, status_code)
+        if takes:
+            response.headers["Content-Encoding"] = "gzip"
+            response.headers["Vary"] = "Accept-Encoding"
         kept = "/assets/" in str(full_path)
         response.headers["Cache-Control"] = "public, max-age=31536000, immutable" if kept else "no-cache"
         return response

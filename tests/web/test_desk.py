@@ -158,6 +158,15 @@ async def test_a_refused_export_gives_nothing_and_says_so_in_the_audit(
     assert (await world.rows(REFUSED))[-1][0] == code
 
 
+async def test_the_map_comes_packed_to_who_can_unpack_it(world: World) -> None:
+    async with httpx.AsyncClient(base_url=world.address) as client:
+        map_chunk = re.findall(r'"(/assets/chunk-[^"]+\.js)"', (await client.get("/")).text)[0]
+        packed, plain = [await client.get(map_chunk, headers={"Accept-Encoding": coding}) for coding in ("gzip", "identity")]
+    assert (packed.headers["content-encoding"], packed.headers["content-type"]) == ("gzip", plain.headers["content-type"])
+    assert int(packed.headers["content-length"]) < len(plain.content) / 3
+    assert (packed.content, plain.headers.get("content-encoding")) == (plain.content, None)
+
+
 async def test_exports_are_for_signed_in_people(world: World) -> None:
     async with httpx.AsyncClient(base_url=world.address) as client:
         for path in ("/export/coverage.xlsx?indicator=IND-14&area=220000&level=county", "/desk.json"):

@@ -23,9 +23,11 @@ DRAWN = """() => {
   const data = async (name) => (await window.zhijianMap.getSource(name).getData()).features.map(({properties}) => properties);
   return Promise.all(['plan-spots', 'plan-marks'].map(data)); }"""
 COUNTY = "(id) => window.zhijianMap.getFeatureState({source: 'areas', sourceLayer: 'county', id}).plan ?? null"
-RUNNING = """INSERT INTO planning_run (id, kind, area, parameters, inputs, inputs_digest, versions, state, progress, message, user_id, runner, lease_until)
-SELECT CAST(:id AS uuid), 'COVERING', '220000', CAST(:parameters AS jsonb), '{}', '', '{}', 'RUNNING', 0.25, 'proof', id, 'another', now() + interval '1 hour'
-FROM user_account WHERE username = 'boss'"""
+RUNNING = """
+INSERT INTO planning_run
+  (id, kind, area, parameters, inputs, inputs_digest, versions, state, progress, message, user_id, runner, lease_until)
+SELECT CAST(:id AS uuid), 'COVERING', '220000', CAST(:parameters AS jsonb), '{}', '', '{}',
+       'RUNNING', 0.25, 'proof', id, 'another', now() + interval '1 hour' FROM user_account WHERE username = 'boss'"""
 
 
 async def plan_drawn(page: Page) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -1,8 +1,9 @@
 // Builds the page into dist/: the shell, its script and style with hashed names, the map as a chunk of its own.
-import { copyFile, mkdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { copyFile, mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { createHash } from 'node:crypto';
 import { dirname, relative, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { gzipSync } from 'node:zlib';
 import esbuild from 'esbuild';
 
 const root = resolve(dirname(fileURLToPath(import.meta.url)), '..');
@@ -44,6 +45,7 @@ async function build() {
   await mkdir(assets, { recursive: true });
   const { metafile } = await esbuild.build(options(name));
   await copyFile(worker, resolve(assets, name));
+  for (const file of await readdir(assets)) await writeFile(resolve(assets, `${file}.gz`), gzipSync(await readFile(resolve(assets, file)), { level: 9 }));
   const shell = await readFile(resolve(root, 'index.html'), 'utf8');
   const page = shell
     .replaceAll('{{script}}', address(metafile, 'src/main.ts'))

@@ -2,7 +2,7 @@
 
 import { Map as Base, setWorkerUrl, NavigationControl, AttributionControl, type ExpressionSpecification, type GeoJSONSource,
   type LayerSpecification, type MapMouseEvent, type StyleSpecification } from 'maplibre-gl';
-import type { Level, Picture, Row } from './coverage';
+import type { Level, Picture, Row, Value } from './coverage';
 import { overlayLayers, type Overlay } from './overlays';
 import { COLOURS, type PlanLayer, type Side as Answer } from './plan-layer';
 import { classOf, figure, HIDDEN, NONE, scaleOf, shown as words, type Scale } from './scale';
@@ -67,19 +67,17 @@ function groundLayers(level: Drawn, shown: boolean): LayerSpecification[] {
   const at = ground(level, shown);
   return [
     { id: `${level}-fill`, type: 'fill', ...at, paint: { 'fill-color': ['to-color', ['feature-state', 'colour'], OUTSIDE], 'fill-antialias': false } },
-    { id: `${level}-none`, type: 'fill', ...at, paint: { 'fill-pattern': 'hatch', 'fill-opacity': when(NONE) } },
-    { id: `${level}-hidden`, type: 'fill', ...at, paint: { 'fill-pattern': 'dots', 'fill-opacity': when(HIDDEN) } },
+    { id: `${level}-none`, type: 'fill', ...ground(level, false), paint: { 'fill-pattern': 'hatch', 'fill-opacity': when(NONE) } },
+    { id: `${level}-hidden`, type: 'fill', ...ground(level, false), paint: { 'fill-pattern': 'dots', 'fill-opacity': when(HIDDEN) } },
     { id: `${level}-edge`, type: 'line', ...at, paint: level === 'TOWNSHIP' ? DERIVED : { 'line-color': '#ffffff', 'line-width': ['interpolate', ['linear'], ['zoom'], 4, 0.4, 8, 1.1] } },
   ];
 }
 
-function highlightLayers(level: Drawn, shown: boolean): LayerSpecification[] {
-  const at = ground(level, shown);
-  const flag = (name: string, yes: number, no: number): ExpressionSpecification => ['case', ['boolean', ['feature-state', name], false], yes, no];
-  return [
-    { id: `${level}-hover`, type: 'line', ...at, paint: { 'line-color': '#0f3149', 'line-width': 2, 'line-opacity': flag('hovered', 0.75, 0) } },
-    { id: `${level}-selected`, type: 'line', ...at, paint: { 'line-color': '#0f3149', 'line-width': 3.2, 'line-opacity': flag('selected', 1, 0) } },
-  ];
+/** The line round what is pointed at or chosen. */
+function markLayer(level: Drawn, shown: boolean): LayerSpecification {
+  const flag = (name: string): ExpressionSpecification => ['boolean', ['feature-state', name], false];
+  return { id: `${level}-mark`, type: 'line', ...ground(level, shown), paint: {
+    'line-color': '#0f3149', 'line-width': ['case', flag('selected'), 3.2, 2], 'line-opacity': ['case', flag('selected'), 1, flag('hovered'), 0.75, 0] } };
 }
 
 /** Over the veiled areas: outlines of townships where the zoom has them, a spot for each, and numbered sites. */
@@ -129,7 +127,7 @@ function style(level: Level): StyleSpecification {
       ...DRAWN.flatMap((each) => groundLayers(each, shown(each))),
       parent('CITY', '#ffffff', 1.8),
       parent('PROVINCE', '#6f8391', 1.4),
-      ...DRAWN.flatMap((each) => highlightLayers(each, shown(each))),
+      ...DRAWN.map((each) => markLayer(each, shown(each))),
       { id: 'points', type: 'circle', source: 'points', paint: {
         'circle-radius': ['case', ['boolean', ['feature-state', 'selected'], false], 8, ['boolean', ['feature-state', 'hovered'], false], 7, 5],
         'circle-color': ['get', 'colour'], 'circle-stroke-color': ['case', ['get', 'below'], '#101d27', '#ffffff'], 'circle-stroke-width': ['case', ['get', 'below'], 2, 1.5] } },
@@ -182,8 +180,10 @@ export class CoverageMap {
     this.container.dataset['state'] = 'drawing';
     this.forget();
     this.level = picture.level;
-    for (const level of DRAWN) this.visible(level, level === this.drawn() || level === this.level);
     this.scale = scaleOf(picture);
+    const whole = this.whole(picture);
+    const classes = new Set([...picture.rows.map((row) => this.stateOf(row).class), ...(whole ? [classOf(whole, this.scale)] : [])]);
+    for (const level of DRAWN) this.visible(level, level === this.drawn() || level === this.level, classes);
     this.colour(picture);
     this.unnamed = first ? picture : null;
     if (!first) this.name(picture);
@@ -338,8 +338,10 @@ export class CoverageMap {
     return drawnFor(this.level);
   }
 
-  private visible(level: Drawn, yes: boolean): void {
-    for (const part of ['fill', 'none', 'hidden', 'edge', 'hover', 'selected']) this.base.setLayoutProperty(`${level}-${part}`, 'visibility', yes ? 'visible' : 'none');
+  /** Patterns only where something has them: each is one more pass over the whole map. */
+  private visible(level: Drawn, yes: boolean, classes: Set<number>): void {
+    const parts: [string, boolean][] = [['fill', yes], ['none', yes && classes.has(NONE)], ['hidden', yes && classes.has(HIDDEN)], ['edge', yes], ['mark', yes]];
+    for (const [part, on] of parts) this.base.setLayoutProperty(`${level}-${part}`, 'visibility', on ? 'visible' : 'none');
   }
 
   private colour(picture: Picture): void {
@@ -348,9 +350,13 @@ export class CoverageMap {
     if (this.level === 'TOWNSHIP' && picture.place.level === 'COUNTY') this.frame(picture);
   }
 
+  private whole(picture: Picture): Value | null {
+    return this.side === 'now' ? picture.total : picture.totalBefore;
+  }
+
   /** The county around townships; in its own colour where none of them has a place. */
   private frame(picture: Picture): void {
-    const whole = this.side === 'now' ? picture.total : picture.totalBefore;
+    const whole = this.whole(picture);
     const own = whole && this.scale && !picture.rows.some((row) => row.place?.point) ? this.classed(classOf(whole, this.scale)) : {};
     this.base.setFeatureState({ source: 'areas', sourceLayer: 'county', id: picture.place.code }, { selected: true, ...own });
   }
