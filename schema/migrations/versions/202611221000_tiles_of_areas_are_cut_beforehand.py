@@ -1,6 +1,6 @@
 """tiles of areas are cut beforehand
 
-Revision: 202611221000, after 202611220812
+Revision: 202611221000, after 202611220952
 """
 
 from alembic import op
@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from geoalchemy2 import Geometry
 
 revision = '202611221000'
-down_revision = '202611220812'
+down_revision = '202611220952'
 branch_labels = None
 depends_on = None
 

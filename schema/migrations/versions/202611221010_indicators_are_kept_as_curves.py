@@ -1,6 +1,6 @@
 """indicators are kept as curves
 
-Revision: 202611221010, after 202611220812
+Revision: 202611221010, after 202611221000
 """
 
 import sqlalchemy as sa
@@ -8,7 +8,7 @@ from alembic import op
 from sqlalchemy.dialects import postgresql
 
 revision = '202611221010'
-down_revision = '202611220812'
+down_revision = '202611221000'
 branch_labels = None
 depends_on = None
 
