@@ -12,14 +12,18 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from functools import cache, cached_property
 from itertools import groupby
-from math import hypot, inf
 from random import Random
+
+import numpy as np
+from numpy.typing import NDArray
 
 from api import demo_words as words
 from api.demo_words import INDUSTRIES, Industry
 from geo.coordinates import Datum, Position, from_wgs84
 from schema.base import Document
 from schema.identifiers import CREDIT_CODE_ALPHABET
+
+Floats = NDArray[np.float64]
 
 BLOCK = 1000
 """Enterprises per block."""
@@ -78,31 +82,34 @@ def arrange(counties: Sequence[CountyRow], townships: Sequence[TownshipRow]) -> 
 
 
 def _share_out(county: CountyRow, rows: list[TownshipRow]) -> Iterator[Township]:
-    centres = _centres([row.point for row in rows], county.spots)
     shares: list[list[Position]] = [[] for _ in rows]
-    for spot in county.spots:
-        shares[min(range(len(rows)), key=lambda index: _apart(centres[index], spot))].append(spot)
+    if county.spots:
+        nearest = _apart(_centres([row.point for row in rows], county.spots), np.array(county.spots)).argmin(axis=0)
+        for spot, index in zip(county.spots, nearest, strict=True):
+            shares[index].append(spot)
     for row, share in zip(rows, shares, strict=True):
         yield Township(row.code, row.name, county.code, county.name, tuple(share or county.spots[:1]))
 
 
-def _centres(points: Sequence[Position | None], spots: Sequence[Position]) -> list[Position]:
-    taken = [point for point in points if point is not None]
-    free = {spot: min((_apart(spot, other) for other in taken), default=inf) for spot in spots}
-    return [point or _farthest(free) for point in points]
+def _centres(points: Sequence[Position | None], spots: Sequence[Position]) -> Floats:
+    """The points; where there is none the spot that is farthest from every other."""
+    places = np.array(spots)
+    taken = np.array([point for point in points if point is not None]).reshape(-1, 2)
+    nearest = _apart(taken, places).min(axis=0, initial=np.inf)
+    found: list[Floats] = []
+    for point in points:
+        if point is None:
+            centre = places[nearest.argmax()]
+            nearest = np.minimum(nearest, _apart(centre.reshape(1, 2), places)[0])
+        found.append(centre if point is None else np.array(point))
+    return np.array(found)
 
 
-def _farthest(free: dict[Position, float]) -> Position:
-    """The spot farthest from every centre, which becomes one; `free` holds each spot's distance to the nearest."""
-    centre = max(free, key=free.__getitem__, default=(0.0, 0.0))
-    for spot, distance in free.items():
-        free[spot] = min(distance, _apart(spot, centre))
-    return centre
-
-
-def _apart(one: Position, other: Position) -> float:
-    """Degrees of latitude between two points of Jilin; good enough to say which is nearer."""
-    return hypot((one[0] - other[0]) * 0.72, one[1] - other[1])
+def _apart(some: Floats, others: Floats) -> Floats:
+    """Degrees of latitude between points of Jilin, each with each; good enough to say which is nearer."""
+    east, north = (some[:, None] - others[None, :]).transpose(2, 0, 1)
+    distances: Floats = np.hypot(east * 0.72, north)
+    return distances
 
 
 _STATUSES = ("OPERATING",) * 57 + ("SUSPENDED",) * 4 + ("CLOSED",) * 2 + ("WITHDRAWN",)

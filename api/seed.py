@@ -46,7 +46,7 @@ PROVINCE = "220000"
 ENTERPRISES = 20_000
 SEED = 1
 WRITERS = 2  # while PostgreSQL works for one, Python prepares the other
-STAMP_SECONDS = 0.5
+STAMP_SECONDS = 0.2
 # What a power cut takes of the last moment is written again by the next run. The stamper's commits are not put off.
 SESSION = {"TimeZone": "UTC", "jit": "off", "synchronous_commit": "off"}
 SPOTS = 300  # per county
@@ -187,10 +187,9 @@ async def _accounts_missing(engine: AsyncEngine) -> bool:
 
 async def _fill(engine: AsyncEngine, url: str, demo: Demo, missing: Sequence[int], enterprises: int, console: Console) -> None:
     with _progress(console) as progress:
-        *others, patients = demo.people()
-        await _write(engine, others)
         task = progress.add_task("demo enterprises", total=enterprises, completed=enterprises - _count(missing, enterprises))
-        jobs = chain([([patients], 0)], ((demo.block(number, enterprises), _count([number], enterprises)) for number in missing))
+        people: tuple[Iterable[Batch], int] = (demo.people(), 0)
+        jobs = chain([people], ((demo.block(number, enterprises), _count([number], enterprises)) for number in missing))
         written = asyncio.Event()
         stamping = asyncio.create_task(_stamp(url, written))
         try:
