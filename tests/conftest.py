@@ -28,7 +28,8 @@ hypothesis_settings.load_profile("ci" if os.environ.get("CI") == "true" else "de
 _numbers = itertools.count()
 
 LONGEST = (
-    *("test_coverage.py", "test_merge_properties.py", "test_backup.py", "test_story.py", "test_crowd.py", "test_map.py", "test_fuzz.py"),
+    *("test_coverage.py", "test_merge_properties.py", "test_bench.py", "test_backup.py", "test_story.py", "test_crowd.py", "test_map.py"),
+    *("test_fuzz.py", "test_desk.py", "test_planning.py", "test_terminal.py", "test_pages.py", "test_indicators.py", "test_migrate.py"),
     *("test_devices.py", "test_login.py", "test_grants.py", "test_numbers.py", "test_restore_rxdb.py", "test_standby.py", "test_seed.py"),
     *("test_bad_links.py", "test_cluster.py", "test_http.py", "test_chain.py", "test_passthrough.py", "test_feed_pull.py", "test_holes.py"),
 )
