@@ -181,7 +181,7 @@ async def _values(
     query = await _Query.of(connection, made, indicator, area, settled)
     query.wide = wide
     sql = f"""
-WITH {_DAYS}, {query.nodes()}, 
+WITH {_DAYS}, {query.nodes()},
   top AS {query.read} ({query.side(indicator.numerator)}), whole AS {query.read} ({query.side(indicator.denominator)})
 SELECT array_agg(r.i) AS i, array_agg(r.code) AS code, array_agg(r.name) AS name, array_agg(r.level) AS level,
        array_agg(array_to_string(r.chain, ',')) AS chain, array_agg(r.derived) AS derived, array_agg(r.top::bigint) AS top,

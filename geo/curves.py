@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 
-from geo.facts import ALWAYS, NEVER, Spanned, edits, facts, place, spans
+from geo.facts import ALWAYS, NEVER, Spanned, changes, edits, facts, place, spans
 from schema.base import Record
 from schema.indicators import Measure
 from schema.registry import Registry
@@ -28,19 +28,21 @@ _CHOSEN = "ARRAY(SELECT id FROM chosen)"
 class Curves:
     """Queries that together find all curves of some measures of one record, with COLUMNS, and what they read.
 
+    changes  to be had as `changed` by `edits`
     edits    to be had as `edited` by the queries: the versions of rows that were changed
-    chosen   likewise as `chosen`: the documents that `queries` look at; "" means all
+    chosen   to be had as `chosen` by them: the documents that they look at, in whose history `edits` looks itself; "" means all
     """
 
+    changes: str
     edits: str
     queries: tuple[str, ...]
     chosen: str = ""
 
     @property
     def statement(self) -> str:
-        """All of it as one query."""
-        chosen = f"chosen AS MATERIALIZED ({self.chosen}), " if self.chosen else ""
-        return f"WITH {chosen}edited AS MATERIALIZED ({self.edits}) {' UNION ALL '.join(self.queries)}"
+        """All of it as one query, of chosen documents."""
+        union = " UNION ALL ".join(self.queries)
+        return f"WITH chosen AS MATERIALIZED ({self.chosen}), edited AS MATERIALIZED ({self.edits}) {union}"
 
 
 @cache
@@ -51,7 +53,10 @@ def curves(registry: Registry, measures: tuple[Measure, ...], *, of_areas: bool 
     plain = tuple(measure for measure in measures if not measure.unit)
     ids = _CHOSEN if of_areas else ""
     queries = (*_alike(registry, record, plain, ids), *([_united(registry, units, ids)] if units else []))
-    return Curves(edits(record, plain or units, ids), queries, documents(registry, record, _AREAS) if of_areas else "")
+    decisive = plain or units
+    if of_areas:
+        return Curves("", edits(record, decisive, ids), queries, documents(registry, record, _AREAS))
+    return Curves(changes(record, decisive), edits(record, decisive, source="changed"), queries)
 
 
 def _alike(registry: Registry, record: Record, measures: Sequence[Measure], ids: str) -> Iterator[str]:

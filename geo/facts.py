@@ -95,14 +95,23 @@ def versions(record: Record, measures: Sequence[Measure], ids: str = "") -> str:
     UNION ALL {_earlier(record, columns, change)}"""
 
 
-def edits(record: Record, measures: Sequence[Measure], ids: str = "") -> str:
-    """Of rows that were changed: their versions with `sign` 1, and with -1 the row as if it had always been as it is."""
-    columns, change = _columns(record, measures), _change(record, measures, ids)
+def edits(record: Record, measures: Sequence[Measure], ids: str = "", source: str = "") -> str:
+    """Of rows that were changed: their versions with `sign` 1, and with -1 the row as if it had always been as it is.
+
+    source  a table in which `changes` has been put; "" looks into the history itself
+    """
+    columns = _columns(record, measures)
+    change = f"SELECT doc_id, revision, day FROM {source}" if source else _change(record, measures, ids)
     return f"""
     SELECT t.id, t.deleted{_of("t", columns)}, s.begins, {NEVER} AS ends, s.sign FROM {record.name} t
       JOIN (SELECT doc_id, max(day) AS day FROM ({change}) c GROUP BY doc_id) c ON c.doc_id = t.id
       CROSS JOIN LATERAL (VALUES (c.day, 1), ({ALWAYS}, -1)) s(begins, sign)
-    UNION ALL SELECT v.*, 1 FROM ({_earlier(record, columns, change)}) v"""
+    UNION ALL SELECT v.*, 1 FROM ({_earlier(record, columns, change, source)}) v"""
+
+
+def changes(record: Record, measures: Sequence[Measure]) -> str:
+    """Every change that makes a version: (doc_id, revision, day, changes)."""
+    return _change(record, measures, "").replace(" AS day FROM", " AS day, c.changes FROM", 1)
 
 
 def _change(record: Record, measures: Sequence[Measure], ids: str) -> str:
@@ -113,10 +122,12 @@ def _change(record: Record, measures: Sequence[Measure], ids: str) -> str:
     )
 
 
-def _earlier(record: Record, columns: Sequence[str], change: str) -> str:
+def _earlier(record: Record, columns: Sequence[str], change: str, source: str = "") -> str:
+    history = f"{source} o" if source else "sync_change o"
+    own = "" if source else f" AND o.record = '{record.name}' AND o.kind <> 'CREATE'"
     undo = (
-        "SELECT jsonb_object_agg(e.key, e.value -> 0 ORDER BY o.revision DESC) FROM sync_change o CROSS JOIN jsonb_each(o.changes) e"
-        f" WHERE o.doc_id = c.doc_id AND o.record = '{record.name}' AND o.kind <> 'CREATE' AND o.revision >= c.revision"
+        f"SELECT jsonb_object_agg(e.key, e.value -> 0 ORDER BY o.revision DESC) FROM {history} CROSS JOIN jsonb_each(o.changes) e"
+        f" WHERE o.doc_id = c.doc_id AND o.revision >= c.revision{own}"
         f" AND e.key = ANY({_listed(columns)})"  # the last of equal keys stays: the oldest change says how it was before
     )
     return f"""

@@ -168,8 +168,7 @@ async def _fingerprint(connection: AsyncConnection, made: Engine) -> str:
 async def _all(connection: AsyncConnection, made: Engine, state: State, progress: Progress) -> int:
     """How many curves and facts there are then."""
     records = list(made.kept())
-    for setting in _LAVISH:
-        await connection.execute(text(f"SET LOCAL {setting}"))
+    await _spend(connection)
     # Not TRUNCATE: whoever reads goes on reading the old values until the commit.
     for table in ("indicator_past", "indicator_curve", "indicator_fact"):
         await connection.execute(text(f"DELETE FROM {table}"))
@@ -188,9 +187,30 @@ async def _all(connection: AsyncConnection, made: Engine, state: State, progress
     return total
 
 
+async def draw(connection: AsyncConnection, measures: Sequence[Measure], made: Engine | None = None) -> int:
+    """The curves of some measures anew, without their counts; how many."""
+    made = made or engine()
+    by_record: dict[str, tuple[Measure, ...]] = {}
+    for measure in measures:
+        by_record[measure.record] = (*by_record.get(measure.record, ()), measure)
+    await _spend(connection)
+    names = [each.name for measure in measures for each in spans(measure)]
+    await connection.execute(text("DELETE FROM indicator_curve WHERE measure = ANY(CAST(:names AS text[]))"), {"names": names})
+    return sum([await _draw(connection, curves(made.registry, together)) for together in by_record.values()])
+
+
+async def _spend(connection: AsyncConnection) -> None:
+    """Lets this transaction take memory and processors, of which the server's own sessions take little."""
+    for setting in ("statement_timeout = 0", "work_mem = '128MB'", "max_parallel_workers_per_gather = 4"):
+        await connection.execute(text(f"SET LOCAL {setting}"))
+
+
 async def _draw(connection: AsyncConnection, found: Curves) -> int:
     """All curves of a record's measures; how many."""
     total = 0
+    await connection.execute(text(f"CREATE TEMPORARY TABLE changed ON COMMIT DROP AS {found.changes}"))
+    await connection.execute(text("CREATE INDEX ON changed (doc_id, revision)"))
+    await connection.execute(text("ANALYZE changed"))
     await connection.execute(text(f"CREATE TEMPORARY TABLE edited ON COMMIT DROP AS {found.edits}"))
     await connection.execute(text("ANALYZE edited"))
     for query in found.queries:
@@ -198,7 +218,7 @@ async def _draw(connection: AsyncConnection, found: Curves) -> int:
         await connection.execute(text(f"CREATE TEMPORARY TABLE drawn ON COMMIT DROP AS {query}"))
         total += (await connection.execute(text(f"INSERT INTO indicator_curve ({CURVE}) SELECT {CURVE} FROM drawn ORDER BY 1, 2"))).rowcount
         await connection.execute(text("DROP TABLE drawn"))
-    await connection.execute(text("DROP TABLE edited"))
+    await connection.execute(text("DROP TABLE edited, changed"))
     return total
 
 
@@ -210,7 +230,6 @@ async def recount(connection: AsyncConnection, on: date) -> None:
 
 
 _WAY = "2"  # of keeping: another one asks for a recompute
-_LAVISH = ("statement_timeout = 0", "work_mem = '128MB'", "max_parallel_workers_per_gather = 4")
 _ROLL_UP = f"JOIN area a ON a.code = l.area CROSS JOIN unnest(a.chain || '{ROOT}'::text) u(code)"
 _WIDE = "coalesce(t.layers && ARRAY['country', 'province', 'city', 'county', 'jurisdiction'], false)"
 _RECOUNT = text(f"""

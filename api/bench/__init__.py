@@ -54,10 +54,10 @@ TOPICS = {
     "first": Topic(first.first, "the first sync of a county"),
     "conflicts": Topic(conflicts.conflicts, "pushes in which every row is contested"),
     "files": Topic(files.files, "uploads, one file at a time and four"),
-    "geo": Topic(geo.assignment, "a million points to their counties"),
     "planning": Topic(planning.planning, "floating catchments and siting"),
     "soak": Topic(soak.soak, "memory of the server under everything at once"),
     "tiles": Topic(tiles.tiles, "vector tiles of counties and enterprises, made anew and kept"),
+    "geo": Topic(geo.geo, "a million points to their counties; indicators of a national register"),
 }
 SEED = 1
 PLAIN_SERVER = (sys.executable, "-m", "api.bench.plain")
@@ -87,10 +87,11 @@ def main(settings: Settings, arguments: list[str]) -> int:
     parser.add_argument("--rounds", type=int, default=5, help="the median of so many counts, at least 3 (default: 5)")
     parser.add_argument("--seconds", type=float, default=Sizes.soak_seconds, help="length of the soak (default: 30)")
     parser.add_argument("--points", type=int, default=Sizes.points, help="enterprises of the topic tiles (default: 200000)")
+    parser.add_argument("--register", type=int, default=Sizes.register, help="enterprises of the topic geo (default: 300000)")
     given = parser.parse_args(arguments)
     if unknown := set(given.topics) - set(TOPICS):
         parser.error(f"there is no topic {', '.join(sorted(unknown))}")
-    sizes = Sizes(soak_seconds=given.seconds, points=given.points)
+    sizes = Sizes(soak_seconds=given.seconds, points=given.points, register=given.register)
     least = sizes.page * sizes.pages
     order = Order(tuple(dict.fromkeys(given.topics)) or tuple(TOPICS), max(given.enterprises, least), max(given.rounds, 3), sizes)
     return _carry_out(settings, order, as_json=given.json)

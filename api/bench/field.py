@@ -41,6 +41,8 @@ class Sizes:
     places: int = 2_000
     siting: tuple[int, int, int] = (20, 1000, 900)  # sites, candidates, townships
     points: int = 200_000  # enterprises of the tiles, over the whole country
+    spots: int = 1_000_000  # assigned to their counties
+    register: int = 300_000  # enterprises that are counted, over the whole country
     tiles: int = 200  # different ones of a zoom
     tile_seconds: float = 2.0  # per turn
     peers: bool = True  # also those that have to be installed

@@ -1,4 +1,4 @@
-"""The geo parts of the bench. First: 1,000,000 points to the counties that hold them, in PostgreSQL and outside, beside Shapely.
+"""Topic `geo`. First 1,000,000 points to the counties that hold them, in PostgreSQL and outside, beside Shapely; then `coverage`.
 
 Every way must give every point the same county, or the run fails: a fast wrong answer is none.
 """
@@ -13,10 +13,11 @@ from typing import Any, Protocol, TypeVar
 import numpy
 import shapely
 
+from api.bench.coverage import coverage
+from api.bench.field import Field
 from api.bench.report import Figure
 from geo.assign import Assigner, by_tree
 
-POINTS = 1_000_000
 SEED = 20261122
 _OUTLINES = """
 SELECT DISTINCT p.code, b.wkb FROM area_piece p JOIN LATERAL (SELECT ST_AsBinary(b.geom) AS wkb FROM area_boundary b
@@ -44,9 +45,15 @@ class Way:
     counties: Any
 
 
-async def assignment(field: Ground) -> list[Figure]:
+async def geo(field: Field) -> list[Figure]:
+    """Both halves."""
+    return [*await assignment(field), *await coverage(field)]
+
+
+async def assignment(field: Field) -> list[Figure]:
     """Seconds for the assignment of 1,000,000 points by each way, once all agree."""
-    return await assign(field, POINTS)
+    field.tell(f"geo: {field.sizes.spots:,} points to their counties")
+    return await assign(field, field.sizes.spots)
 
 
 async def assign(field: Ground, points: int) -> list[Figure]:

@@ -31,6 +31,8 @@ SIZES = Sizes(
     places=20,
     siting=(3, 20, 30),
     points=300,
+    spots=20_000,
+    register=500,
     tiles=10,
     tile_seconds=0.05,
     peers=False,
@@ -113,6 +115,13 @@ def test_tiles_of_both_layers_are_complete_at_each_zoom(found: dict[str, list[Fi
     assert _value(found, "tiles.complete") == 100
     assert all(_value(found, f"tiles.{layer}.z{z}") > 0 for layer in ("county", "enterprise") for z in (4, 8, 12))
     assert _value(found, "tiles.cached") > 0
+
+
+def test_maps_of_the_country_are_what_a_grouping_counts(found: dict[str, list[Figure]]) -> None:
+    assert _value(found, "geo.indicators.enterprises") >= SIZES.register
+    assert _value(found, "geo.indicators.counties") > 2800
+    assert found["geo.indicators.warm.p50"][0].reference == "GROUP BY"
+    assert all(_value(found, f"geo.indicators.{name}") > 0 for name in ("recompute", "recompute_one", "past.p50", "followed.p50"))
 
 
 def test_figures_are_lines_of_json(found: dict[str, list[Figure]]) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from datetime import date
 from typing import Any
 
 import pytest
 import pytest_asyncio
+from sqlalchemy import text
 
 from geo import indicators
 from geo.indicators import today
@@ -22,6 +24,14 @@ COVERAGE = f"""query($i: ID!, $area: ID!, $level: AreaLevel!, $period: String, $
 RECORDS = """query($i: ID!, $part: IndicatorPart!, $first: Int!, $after: String) {
   coverageRecords(indicator: $i, area: "220102", part: $part, first: $first, after: $after) {
     records { record id label area } endCursor } }"""
+
+
+TREND = """query($i: ID!, $asOf: Date) { trend(indicator: $i, area: "220100", count: 60, length: YEAR, asOf: $asOf) { asOf } }"""
+_RETIRED = """
+INSERT INTO area (code, name, full_name, level, tree, valid_from, valid_to, chain, layers, source)
+VALUES ('220199', '旧区', '', 'county', 'division', '1990-01-01', '2026-03-01', '{220199,220100,220000}', '{county}', 'test')"""
+_FOLLOWED = 'INSERT INTO area_succession (old_code, new_code, "on", kind, source) VALUES (:old, :new, :on, :kind, :kind)'
+_NEXT = {"kind": "test", "old": "220199", "new": "220103", "on": date(2026, 3, 1)}
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
@@ -146,6 +156,28 @@ async def test_a_supervisor_sets_a_target_in_scope_and_the_audit_has_it(world: W
 async def test_what_cannot_be_answered_is_refused_with_a_code(world: World, variables: dict[str, str], refusal: str) -> None:
     answer = await world.ask(CHIEF, COVERAGE, {"i": "IND-01", "area": "220100", "level": "COUNTY", **variables})
     assert code(answer) == refusal
+
+
+@pytest.mark.parametrize("on", ["0001-01-01", "1999-12-31", "9999-12-31"])
+async def test_no_day_is_too_far_to_be_asked(world: World, on: str) -> None:
+    for indicator in catalogue().indicators.values():
+        if not indicator.waits:
+            found = await ask(world, i=indicator.id, asOf=on)
+            assert all(value["provenance"].endswith(f", {on}") or catalogue().personal(indicator) for value in found.values())
+            trend = await world.ask(CHIEF, TREND, {"i": indicator.id, "asOf": on})
+            assert "errors" not in trend, trend
+            assert len(trend["data"]["trend"]) == (1 if on < "0002" else 60)
+
+
+async def test_a_retired_code_says_what_to_ask_instead(world: World) -> None:
+    variables = {"i": "IND-01", "area": "220199", "level": "COUNTY"}
+    async with world.database.engine.begin() as connection:
+        await connection.execute(text(_RETIRED))
+        await connection.execute(text(_FOLLOWED), _NEXT)
+    [error] = (await world.ask(CHIEF, COVERAGE, variables))["errors"]
+    assert error["extensions"]["code"] == "AREA_RETIRED"
+    assert all(part in error["message"] for part in ("2026-03-01", "220103"))
+    assert set(await ask(world, **variables, asOf="2026-02-28")) == {"220199"}
 
 
 async def test_the_list_of_indicators_says_what_can_be_counted(world: World) -> None:
