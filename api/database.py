@@ -51,7 +51,14 @@ class Database:
 
     async def _pool(self, url: str, *, patience: float, **more: Any) -> asyncpg.Pool[asyncpg.Record]:
         return await asyncpg.create_pool(
-            url, min_size=0, max_size=self.pool_size, server_settings=SESSION, statement_cache_size=512, timeout=patience, **more
+            url,
+            min_size=0,
+            max_size=self.pool_size,
+            server_settings=SESSION,
+            statement_cache_size=512,
+            timeout=patience,
+            reset=_leave_as_it_is,
+            **more,
         )
 
     async def close(self) -> None:
@@ -64,6 +71,10 @@ class Database:
         doors = {"pool": self.pool.primary, "standby": self.pool.standby}
         used = {door: pool.get_size() - pool.get_idle_size() for door, pool in doors.items() if pool is not None}
         return {"engine": engine_pool.checkedout(), **used}
+
+
+async def _leave_as_it_is(connection: Any) -> None:
+    """Readers change nothing in their session: to clear it would cost each small read a second question. Open transactions end anyway."""
 
 
 def _refuse_dead(connection: Any, record: Any, proxy: Any) -> None:

@@ -170,14 +170,16 @@ def _cells(points: str, sign: str, zooms: str) -> str:
 
 async def _all(connection: AsyncConnection, state: State) -> None:
     await connection.execute(text("SET LOCAL statement_timeout = 0"))
+    await connection.execute(text("SET LOCAL work_mem = '128MB'"))
     await connection.execute(text("DELETE FROM map_point"))
     await connection.execute(text("DELETE FROM map_cell"))
     for name in MAPPED:
-        await connection.execute(text(f"INSERT INTO map_point ({_COLUMNS}) {_places(load()[name])}"))
+        await connection.execute(text(f"INSERT INTO map_point ({_COLUMNS}) {_places(load()[name])} ORDER BY quad"))
     into = "INSERT INTO map_cell (record, zoom, scope, quad, n, sum_x, sum_y)"
-    await connection.execute(text(f"{into} {_cells('map_point', '1', f'(VALUES ({KEPT_TO}))')}"))
+    in_order = "ORDER BY 1, 2, 3, 4"  # what is read together lies together
+    await connection.execute(text(f"{into} {_cells('map_point', '1', f'(VALUES ({KEPT_TO}))')} {in_order}"))
     up = text(f"""{into} SELECT record, zoom - 1, scope, quad >> 2, sum(n), sum(sum_x), sum(sum_y) FROM map_cell
-       WHERE zoom = :below GROUP BY record, zoom, scope, quad >> 2""")
+       WHERE zoom = :below GROUP BY record, zoom, scope, quad >> 2 {in_order}""")
     for below in range(KEPT_TO, 0, -1):  # each from the one below: ten times less than from the points
         await connection.execute(up, {"below": below})
     await _save(connection, state)

@@ -1,4 +1,5 @@
 import random
+from datetime import date
 from typing import Any
 
 import pytest
@@ -7,7 +8,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from api.bench.mvt import layers
 from geo.area_tiles import step
-from geo.tiles import area_layer, area_tile, areas_version
+from geo.coverage import AreaValue
+from geo.tiles import area_layer, area_tile, areas_version, valued_tile
 from schema.areas import Level
 from schema.problems import Refused
 
@@ -60,3 +62,15 @@ async def test_outlines_are_those_that_postgis_would_cut(reads: Any, seed: int) 
         expected = shapely.from_wkb(row["wkb"]) if row["wkb"] else shapely.Polygon()
         found = drawn[row["code"]].area() if row["code"] in drawn else 0.0
         assert abs(found - expected.area) <= expected.length + 4, row["code"]
+        drawn.pop(row["code"], None)
+    assert not drawn
+
+
+@pytest.mark.parametrize(("z", "x", "y"), [(5, 27, 11), (9, 434, 187)])  # cut beforehand, and as it is asked for
+async def test_values_stand_beside_the_same_outlines_for_those_who_have_some(reads: Any, z: int, x: int, y: int) -> None:
+    plain = {feature.properties["code"]: feature for feature in layers(await area_layer(reads, Level.COUNTY, z, x, y))["county"]}
+    values = {code: AreaValue(code, "", Level.COUNTY, date(2026, 1, 1), 1, 4, False, None) for code in sorted(plain)[::2]}
+    valued = layers(await valued_tile(reads, Level.COUNTY, values, z, x, y))["county"]
+    assert {each.properties["code"]: each.area() for each in valued} == {code: plain[code].area() for code in values}
+    assert {each.properties["value"] for each in valued} == {0.25}
+    assert await valued_tile(reads, Level.COUNTY, {}, z, x, y) == b""
