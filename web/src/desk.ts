@@ -249,7 +249,7 @@ export class Desk implements Page {
     if (!this.picture) return;
     this.element.classList.add('loading');
     try {
-      await exportFile(this.session, this.picture, file, this.maps);
+      await exportFile(this.session, this.picture, file, this.maps, this.layer);
       this.warn(null);
       this.spoken.textContent = '已导出';
     } catch (reason) {

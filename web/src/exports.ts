@@ -5,6 +5,7 @@ import { fill, make } from './dom';
 import { Problem } from './graphql';
 import type { CoverageMap } from './map';
 import { named, type File } from './pickers';
+import { COLOURS, type PlanLayer } from './plan-layer';
 import { amount, count, HIDDEN, NONE, scaleOf, shown, tick, classOf, figure } from './scale';
 import type { Session } from './session';
 import { missing } from './table';
@@ -17,13 +18,13 @@ export interface Sheet {
 
 const FONT = '"Noto Sans CJK SC", "Source Han Sans SC", "PingFang SC", "Microsoft YaHei", sans-serif';
 
-export async function exportFile(session: Session, picture: Picture, file: File, maps: CoverageMap[]): Promise<void> {
+export async function exportFile(session: Session, picture: Picture, file: File, maps: CoverageMap[], layer: PlanLayer | null): Promise<void> {
   const drawn = file === 'png' || file === 'print';
   const response = await ask(session, picture, drawn ? 'json' : file, drawn ? file : '');
   if (!drawn) return save(await response.blob(), filename(response));
   const sheet = (await response.json()) as Sheet;
-  const canvas = await drawMaps(picture, sheet, maps);
-  if (file === 'print') return print(picture, sheet, canvas);
+  if (file === 'print') return print(picture, sheet, await drawFigures(picture, sheet, maps, layer));
+  const canvas = await drawMaps(picture, sheet, maps, layer, false);
   const blob = await new Promise<Blob | null>((resolve) => canvas.toBlob(resolve, 'image/png'));
   if (blob) save(blob, filename(response).replace(/json$/, 'png'));
 }
@@ -49,11 +50,11 @@ function save(blob: Blob, name: string): void {
   setTimeout(() => URL.revokeObjectURL(address), 10_000);
 }
 
-/** The maps side by side, with title above, legend, day and credits below. */
-async function drawMaps(picture: Picture, sheet: Sheet, maps: CoverageMap[]): Promise<HTMLCanvasElement> {
+/** The maps side by side, with title above, legend, day and credits below; `bare`: for the sheet, which says the rest itself. */
+async function drawMaps(picture: Picture, sheet: Sheet, maps: CoverageMap[], layer: PlanLayer | null, bare: boolean): Promise<HTMLCanvasElement> {
   const images = await Promise.all(maps.map((map) => map.picture()));
   const unit = devicePixelRatio;
-  const [head, foot] = [64 * unit, 96 * unit];
+  const [head, foot] = bare ? [0, 52 * unit] : [64 * unit, 96 * unit];
   const canvas = make('canvas');
   canvas.width = images.reduce((sum, image) => sum + image.width, 0);
   canvas.height = head + foot + Math.max(...images.map((image) => image.height));
@@ -65,12 +66,45 @@ async function drawMaps(picture: Picture, sheet: Sheet, maps: CoverageMap[]): Pr
     pen.drawImage(image, left, head);
     left += image.width;
   }
-  write(pen, sheet.title, 16 * unit, 30 * unit, 20 * unit, '#1b2a35', true);
+  if (layer) drawClasses(pen, layer, 16 * unit, canvas.height - foot + 26 * unit, unit);
+  else drawLegend(pen, picture, 16 * unit, canvas.height - foot + 14 * unit, unit);
+  if (bare) return canvas;
+  write(pen, layer?.title ?? sheet.title, 16 * unit, 30 * unit, 20 * unit, '#1b2a35', true);
   const { period, compare } = picture.question;
+  if (layer) {
+    write(pen, '人数按 5 的倍数取整，不足 10 人不显示；圆点为乡镇', 16 * unit, 52 * unit, 13 * unit, '#5b6b77');
+    write(pen, fact(sheet, '边界'), 16 * unit, canvas.height - 12 * unit, 11 * unit, '#5b6b77');
+    return canvas;
+  }
   write(pen, [fact(sheet, '期间'), `数据截至 ${fact(sheet, '数据截至')}`, compare ? `右图：${named(compare)}` : period ? named(period) : ''].filter(Boolean).join('　'), 16 * unit, 52 * unit, 13 * unit, '#5b6b77');
-  drawLegend(pen, picture, 16 * unit, canvas.height - foot + 14 * unit, unit);
   write(pen, `${fact(sheet, '边界')}　${fact(sheet, '口径')}`, 16 * unit, canvas.height - 12 * unit, 11 * unit, '#5b6b77');
   return canvas;
+}
+
+/** For the sheet, which is about figures: a plan that lies over them steps aside. */
+async function drawFigures(picture: Picture, sheet: Sheet, maps: CoverageMap[], layer: PlanLayer | null): Promise<HTMLCanvasElement> {
+  await Promise.all(maps.map((map) => map.plan(null)));
+  try {
+    return await drawMaps(picture, sheet, maps, null, true);
+  } finally {
+    for (const map of maps) void map.plan(layer);
+  }
+}
+
+function drawClasses(pen: CanvasRenderingContext2D, { classes, marks, areas }: PlanLayer, left: number, top: number, unit: number): void {
+  const sites = (['a', 'b'] as const).map((side) => marks.filter((mark) => mark.side === side)).filter((own) => own.length)
+    .map((own) => ({ label: `建议站址 ${own[0]!.text}…`, colour: COLOURS[own[0]!.side], hollow: false, count: own.length }));
+  let x = left;
+  for (const { label, colour, hollow, count } of [...classes, ...sites]) {
+    pen.beginPath();
+    pen.arc(x + 6 * unit, top - 4 * unit, 5 * unit, 0, 2 * Math.PI);
+    [pen.fillStyle, pen.strokeStyle, pen.lineWidth] = [hollow ? '#fff' : colour, colour, 2 * unit];
+    pen.fill();
+    pen.stroke();
+    write(pen, `${label}（${count}）`, x + 16 * unit, top, 12 * unit, '#1b2a35');
+    x += pen.measureText(`${label}（${count}）`).width + 32 * unit;
+  }
+  if (areas.size) write(pen, '底色：各区县患者可达占比，由橙（低）到蓝（高），每级 20%，灰色不显示', left, top + 24 * unit, 11 * unit, '#5b6b77');
 }
 
 function drawLegend(pen: CanvasRenderingContext2D, picture: Picture, left: number, top: number, unit: number): void {
@@ -102,11 +136,16 @@ async function print(picture: Picture, sheet: Sheet, canvas: HTMLCanvasElement):
   await image.decode();
   const rows: Row[] = sheet.rows.map(({ code, name, ...value }) => ({ ...value, area: { code, name }, targetSource: null, place: null, before: null }));
   const taken = { ...picture, rows };
-  const paper = make('section', { class: 'paper' }, make('h1', {}, '职业健康监督覆盖情况表'), make('h2', {}, sheet.title), summary(taken), image, table(taken), notes(sheet), signatures());
+  const paper = make('section', { class: 'paper' }, make('h1', {}, '职业健康监督覆盖情况表'), make('h2', {}, `${sheet.title}（${when(picture)}）`), summary(taken), image, table(taken), notes(sheet), signatures());
   document.querySelector('.paper')?.remove();
   document.body.append(paper);
   window.addEventListener('afterprint', () => paper.remove(), { once: true });
   window.print();
+}
+
+/** Of both maps, from the left, where there are two. */
+function when({ question: { period, compare } }: Picture): string {
+  return [period ? named(period) : '本年至今', ...(compare ? [named(compare)] : [])].join('，右图 ');
 }
 
 function summary(picture: Picture): HTMLElement {
@@ -130,7 +169,7 @@ function table({ question, rows }: Picture): HTMLElement {
 
 function notes(sheet: Sheet): HTMLElement {
   const list = make('dl');
-  fill(list, ...sheet.facts.flatMap(([label, said]) => [make('dt', {}, label), make('dd', {}, said)]));
+  fill(list, ...sheet.facts.flatMap(([label, said]) => [make('dt', {}, label), make('dd', {}, label === '期间' && /^\d{4}/.test(said) ? named(said) : said)]));
   return list;
 }
 
