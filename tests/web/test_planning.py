@@ -101,6 +101,7 @@ async def test_access_is_asked_by_keyboard_and_hides_the_few(page: Page) -> None
     assert "plan=TWO_STEP-60-STATION" in page.url
     await page.go_back()
     await expect(page.locator(".plan-facts")).to_contain_text("60 公里内可达康复站")
+    await expect(page.locator("#plan-measure")).to_have_value("WITHIN_KM")
 
 
 async def test_a_run_under_way_is_listed_and_can_be_cancelled(page: Page, world: World) -> None:

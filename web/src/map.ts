@@ -83,7 +83,7 @@ function markLayer(level: Drawn, shown: boolean): LayerSpecification {
 /** Over the veiled areas: outlines of townships where the zoom has them, a spot for each, and numbered sites. */
 function planLayers(hide: { layout: { visibility: 'none' } }): LayerSpecification[] {
   const areas = { source: 'areas', 'source-layer': 'township' } as const;
-  const near: ExpressionSpecification = ['interpolate', ['linear'], ['zoom'], 5, ['*', 0.5, ['get', 'size']], 8, ['get', 'size'], 12, ['*', 1.4, ['get', 'size']]];
+  const near: ExpressionSpecification = ['interpolate', ['linear'], ['zoom'], 5, ['*', 0.6, ['get', 'size']], 8, ['get', 'size'], 12, ['*', 1.4, ['get', 'size']]];
   const marks = (side: Answer, shared: boolean): LayerSpecification[] => {
     const filter: ExpressionSpecification = ['all', ['==', ['get', 'side'], side], ['==', ['get', 'shared'], shared]];
     const shift: [number, number] = shared ? [24, 0] : [0, 0]; // beside the other's mark in the same place

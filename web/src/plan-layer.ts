@@ -119,7 +119,7 @@ export function markText(index: number, side: Side, two: boolean): string {
 }
 
 function lines(town: Town, other: Town | undefined): string[] {
-  const said = (one: Town) => [one.said, one.near].filter(Boolean).join('；');
+  const said = (one: Town) => (one.near.endsWith(one.said) ? one.near : [one.said, one.near].filter(Boolean).join('；'));
   return [town.name, `患者 ${persons(town.patients)}`, ...(other ? [`甲：${said(town)}`, `乙：${said(other)}`] : [said(town)])];
 }
 

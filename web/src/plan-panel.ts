@@ -55,6 +55,8 @@ export class Planning {
     this.element.hidden = false;
     if (same) return this.draw();
     this.names = { a: plan, b: vs };
+    this.siting = plan !== null && parse(plan) === null;
+    this.offer();
     await this.load();
   }
 
