@@ -21,10 +21,17 @@ class Fault:
     text: bytes
     swallow: bool = False  # the server gets the request, the terminal never gets the answer
     delay: float = 0.0  # seconds before the request goes on
+    late: float = 0.0  # seconds before the answer goes on, or until `passing` is set
     again: float | None = None  # seconds after which the network delivers the request a second time
     arrived: asyncio.Event = field(default_factory=asyncio.Event)
     forwarded: asyncio.Event = field(default_factory=asyncio.Event)
     finished: asyncio.Event = field(default_factory=asyncio.Event)
+    answered: asyncio.Event = field(default_factory=asyncio.Event)
+    passing: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def tarry(self) -> None:
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self.passing.wait(), self.late)
 
 
 class FaultProxy:
@@ -70,6 +77,10 @@ class FaultProxy:
     def delay(self, text: str, seconds: float) -> Fault:
         """The next request that holds `text` dawdles."""
         return self._add(Fault(text.encode(), delay=seconds))
+
+    def dally(self, text: str, seconds: float) -> Fault:
+        """The answer to the next request that holds `text` dawdles."""
+        return self._add(Fault(text.encode(), late=seconds))
 
     def watch(self, text: str) -> Fault:
         """Nothing happens to the next request that holds `text`, but its `forwarded` tells when the server has it."""
@@ -140,6 +151,9 @@ class FaultProxy:
                 self._start_echo(_closing(head) + body, fault.again)
         try:
             answer = await asyncio.wait_for(server[0].read(-1), _LONGEST_ANSWER_SECONDS)
+            if fault:
+                fault.answered.set()
+                await fault.tarry()
             if not (fault and fault.swallow):
                 terminal.write(answer)
                 await terminal.drain()

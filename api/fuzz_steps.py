@@ -347,8 +347,13 @@ async def _scribble(step: Step, officer: Officer, doc_id: str, turn: str) -> Non
 
 async def dawdle(step: Step) -> None:
     officer = step.random.choice(step.world.officers)
-    officer.proxy.delay(step.random.choice(("mutation Push", "query Pull")), step.random.choice((0.05, 0.3, 1.0)))
-    step.world.count("request delayed")
+    what, seconds = step.random.choice(("mutation Push", "query Pull")), step.random.choice((0.05, 0.3, 1.0))
+    if step.random.random() < 0.5:
+        officer.proxy.delay(what, seconds)
+        step.world.count("request delayed")
+    else:
+        officer.proxy.dally(what, seconds)
+        step.world.count("answer delayed")
 
 
 async def wait(step: Step) -> None:

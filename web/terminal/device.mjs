@@ -11,6 +11,7 @@ const VERSION = 'zhijian-terminal 0.2.0';
 const LONGEST_MESSAGE = 600;
 const PULL_BATCH = 500;
 const PUSH_BATCH = 50;
+const MOST_OVERTAKEN = 20; // times that a page is asked for again
 const RESYNC_EVERY_MS = 120_000;
 const CLOSING_MS = 2_000; // of the database, before its files go in any case
 const FAREWELLS = 20;
@@ -29,6 +30,7 @@ export class Device {
         this.unsent = new Unsent(store.state);
         this.socketUrl = url.replace(/^http/, 'ws');
         this.replications = {};
+        this.pushes = {}; // of each collection: how many are answered, how many were when its page was asked for, whether RxDB has them all
         this.lastError = null;
         this.wiping = null;
         if (store.mustWipe) void this.wipe(); // a wipe that was cut short
@@ -195,7 +197,8 @@ export class Device {
     }
 
     #replicate(name) {
-        const { type, pull, push, writable } = this.shapes[name];
+        const { type, push, writable } = this.shapes[name];
+        this.pushes[name] = { answered: 0, asked: 0, untaken: false };
         const replication = replicateGraphQL({
             collection: this.database[name],
             replicationIdentifier: `${name}-of-${this.deviceId}`,
@@ -206,14 +209,15 @@ export class Device {
             retryTime: this.retryTime,
             pull: {
                 batchSize: PULL_BATCH,
-                queryBuilder: (checkpoint, limit) => ({ query: pull, variables: { checkpoint: checkpoint ?? null, limit } }),
+                queryBuilder: (checkpoint, limit) => this.#page(name, checkpoint, limit),
                 streamQueryBuilder: name === this.listener ? () => ({ query: 'subscription { wake }', variables: {} }) : undefined,
-                responseModifier: (data, origin) => this.#received(name, data, origin),
+                responseModifier: (data, origin, checkpoint) => this.#received(name, data, origin, checkpoint),
                 wsOptions: this.#socketOptions(),
             },
             push: writable && {
                 batchSize: PUSH_BATCH,
                 queryBuilder: (rows) => ({ query: push, variables: { rows: rows.map(wireRow) } }),
+                responseModifier: (rows) => this.#pushed(name, rows),
             },
         });
         replication.error$.subscribe((error) => this.#failed(name, type, error));
@@ -229,11 +233,53 @@ export class Device {
         };
     }
 
-    async #received(name, data, origin) {
+    async #received(name, data, origin, checkpoint) {
         if (origin === 'stream') this.#resync();
-        if (origin === 'handler') await this.#reportLost(name, data.documents);
-        if (origin === 'handler') this.tell({ event: 'pulled', collection: name, documents: data.documents.length });
-        return data;
+        if (origin === 'stream') return data;
+        const page = await this.#afterPushes(name, data, checkpoint);
+        await this.#reportLost(name, page.documents);
+        this.tell({ event: 'pulled', collection: name, documents: page.documents.length });
+        return page;
+    }
+
+    /** The page, or a newer one: one that a push has overtaken would bring back what was there before it. */
+    async #afterPushes(name, page, checkpoint) {
+        for (let again = 0; again < MOST_OVERTAKEN; again += 1) {
+            await this.#pushesTakenIn(name);
+            if (this.pushes[name].answered === this.pushes[name].asked) return page;
+            const { query, variables } = this.#page(name, checkpoint, PULL_BATCH);
+            [page] = Object.values(await this.session.ask(query, variables));
+        }
+        return page;
+    }
+
+    /** Waits until RxDB has taken in the answers to the pushes under way. If they fail, it sends them again after this page. */
+    async #pushesTakenIn(name) {
+        const replication = this.replications[name];
+        const pushes = replication?.internalReplicationState?.streamQueue.up;
+        if (!pushes) return;
+        let failures;
+        const failed = new Promise((resolve) => {
+            const failure = (error) => error.parameters?.direction === 'push' && !this.pushes[name].untaken && resolve();
+            failures = replication.error$.subscribe(failure);
+        });
+        await Promise.race([pushes.catch(() => {}), failed]);
+        failures.unsubscribe();
+    }
+
+    #page(name, checkpoint, limit) {
+        this.pushes[name].asked = this.pushes[name].answered;
+        return { query: this.shapes[name].pull, variables: { checkpoint: checkpoint ?? null, limit } };
+    }
+
+    /** One batch of several that are sent at once: RxDB takes in the answers when it has all. */
+    #pushed(name, rows) {
+        const pushes = this.pushes[name];
+        pushes.answered += 1;
+        pushes.untaken = true;
+        const taken = () => (pushes.untaken = false);
+        this.replications[name]?.internalReplicationState?.streamQueue.up.then(taken, taken);
+        return rows;
     }
 
     /** A master older than the one that this terminal has seen: the server was restored. What it had then goes to the inbox. */
@@ -242,7 +288,8 @@ export class Device {
         const replication = this.replications[name]?.internalReplicationState;
         if (!writable || !replication || !pulled.length) return;
         const held = await getAssumedMasterState(replication, pulled.map((document) => document.id));
-        const lost = pulled.filter((document) => document.revision && held[document.id]?.docData.revision > document.revision);
+        const known = new Map(pulled.map((document) => [document.id, document])).values();
+        const lost = [...known].filter((document) => document.revision && held[document.id]?.docData.revision > document.revision);
         for (let start = 0; start < lost.length; start += PUSH_BATCH) {
             const states = lost.slice(start, start + PUSH_BATCH).map(({ id }) => wireState(held[id].docData));
             await this.session.ask(push, { rows: states.map((state) => ({ assumedMasterState: state, newDocumentState: state })) });
