@@ -447,8 +447,8 @@ def rebase(edit: Edit, shadow: Document | None, shadow_revision: int | None) -> 
 
 
 def shadow_of(edit: Edit) -> Document:
-    """What to keep of a rebased edit as the shadow: the whole document as the device holds it now."""
-    return edit.mine if edit.base is None else {**edit.base, **edit.mine}
+    """What to keep of a rebased edit as the shadow: the whole document as the device holds it now, on the revision that it names."""
+    return edit.mine if edit.base is None else {**edit.base, **edit.mine, "revision": edit.mine.get("revision")}
 
 
 def contested(plan: MergePlan, master: Document | None, edit: Edit) -> bool:
@@ -484,7 +484,7 @@ def _seen_base(master: Document, edit: Edit, history: History) -> Document:
     base, mine = edit.base or {}, edit.mine
     if _revision(base) < _revision(mine) <= _revision(master):
         return {**master, **_values_at(_revision(mine), history)}
-    if history and mine.get("revision") is None:
+    if history and mine.get("revision") is None and mine.get("created_at") is not None:
         return {**base, **_echoes(edit, history)}
     return base
 
@@ -495,7 +495,10 @@ def _values_at(revision: int, history: History) -> Document:
 
 
 def _echoes(edit: Edit, history: History) -> Document:
-    """For a client that does not say on which revision its document stands, equality with another's value has to do."""
+    """For a client that does not say on which revision its document stands, equality with another's value has to do.
+
+    What the server has never answered or sent bears none of its times and holds no echo: there equality is chance.
+    """
     return {
         name: edit.mine[name]
         for name, writes in history.items()

@@ -234,7 +234,15 @@ def test_the_shadow_is_the_base_until_the_device_has_seen_its_own_write() -> Non
     overtaken = Edit(document(revision=2), document(revision=2), "b", 5)
     assert rebase(overtaken, shadow, 4) is overtaken
     assert rebase(unaware, None, None) is unaware
-    assert shadow_of(Edit(document(name="A"), {"id": "1", "phone": "1"}, "b", 5)) == document(name="A", phone="1")
+    assert shadow_of(Edit(document(name="A"), {"id": "1", "phone": "1"}, "b", 5)) == document(name="A", phone="1", revision=None)
+
+
+def test_a_page_from_before_a_push_is_known_by_its_revision_when_the_push_stood_on_none() -> None:
+    """The device made the document, wrote on, and then took in a page with what it had first made."""
+    made = {"id": "1", "name": "A"}
+    first = rebase(Edit(made, {**made, "name": "B"}, "b", 5), document(revision=1, name="A"), 1)
+    overtaken = Edit(document(name="A"), document(name="A", phone="1"), "b", 6)
+    assert rebase(overtaken, shadow_of(first), 2) is overtaken
 
 
 def test_a_repeated_count_without_an_answer_counts_once() -> None:
@@ -267,8 +275,16 @@ def test_what_comes_back_after_a_crash_is_an_echo() -> None:
 def test_a_client_that_omits_the_revision_has_echoes_told_by_value() -> None:
     master = document(revision=3, name="C")
     history = {"name": [FieldWrite(2, None, "B", "c", 3), FieldWrite(3, "B", "C", "c", 4)]}
-    echo = {name: value for name, value in document(name="B").items() if name != "revision"}
+    echo = {name: value for name, value in document(name="B", created_at="2026").items() if name != "revision"}
     assert merge(PLAN, master, Edit(document(), echo, "b", 5), history) == Merged(master, (), ())
+
+
+def test_what_never_came_from_the_server_holds_no_echo() -> None:
+    """Nobody's value but the device's own, though another has counted to the same number."""
+    made = {"id": "1", "total": 0}
+    master = document(revision=3, total=3)
+    history = {"total": [FieldWrite(2, 0, 1, "c", 3), FieldWrite(3, 1, 3, "d", 4)]}
+    assert merge(PLAN, master, Edit({**made, "revision": 1}, {**made, "total": 1}, "b", 5), history).document["total"] == 4
 
 
 def test_a_value_that_another_once_wrote_is_an_edit_when_the_device_typed_it() -> None:
