@@ -29,8 +29,9 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeE
 
 from api import backup_files, cluster, migrate
 from api.backup_files import Kept, Quiet
-from api.carried import carry_over
+from api.carried import carry_over, still
 from api.settings import Settings
+from sync.feed import drain, read_head
 from sync.lineage import renew
 from sync.vault import Vault, open_vault
 
@@ -149,8 +150,9 @@ async def restore(url: str, file: Path, keys: Path, console: Console, vault: Vau
             _compare(facts, await _look(fresh))
             await migrate.upgrade(fresh)
             lost = await _files_back(fresh, file, vault, progress, allow_missing=allow_missing)
-        await _begin_again(fresh, url, lost)
-        aside = await _swap(url, fresh)
+        async with still(url):
+            await _begin_again(fresh, url, lost)
+            aside = await _swap(url, fresh)
     _restore_keys(file, keys)
     kept = f"the old database is kept as {aside}" if aside else "there was none before"
     console.print(f"restored {facts.rows:,} rows from {file}; {kept}")
@@ -349,10 +351,12 @@ async def _begin_again(fresh: str, old: str, lost: Sequence[str]) -> None:
     connection = await asyncpg.connect(fresh)
     try:
         async with connection.transaction():
+            before = await read_head(connection)
             await renew(connection)
+            await drain(connection)
             await backup_files.forget(connection, lost)
             await connection.execute("UPDATE auth_family SET revoked_at = now(), revoked_for = 'RESTORE' WHERE revoked_at IS NULL")
-            await carry_over(old, connection)
+            await carry_over(old, connection, before)
     finally:
         await connection.close()
 

@@ -187,7 +187,8 @@ def _field_fault(journal: Journal, facts: Facts, doc_id: str, row: Document) -> 
     column, device, record = row["field"], row["device_id"], row["record"]
     if row["code"] == "lost_in_restore":  # whoever still has a value may report it, also another's
         return "" if journal.loss else "nothing was restored"
-    if row["code"] not in CONTESTS | REFUSALS:
+    issued = {"server_owned"} if column == "issued_at" and journal.ghost(doc_id) else set()  # before a restore, and made again whole
+    if row["code"] not in CONTESTS | REFUSALS | issued:
         return "nothing that anybody did can lead to this"
     if row["code"] in CONTESTS and not journal.devices(doc_id, None if column == "deleted" else column) - {device}:
         return "nobody else touched it"
@@ -218,8 +219,9 @@ def _row_fault(journal: Journal, doc_id: str, row: Document) -> str:
         return "nothing that anybody did can lead to this"
     if row["device_id"] == DESK:
         return ""
+    reporter = row["device_id"] if journal.loss is None else None  # after a restore one tells what anybody had written
     removed = any(entry.kind is Kind.REMOVE for entry in journal.of(doc_id, None, row["device_id"]))
-    if not removed and not any(entry.stamp == stamp for entry in journal.of(doc_id, None, row["device_id"])):
+    if not removed and not any(entry.stamp == stamp for entry in journal.of(doc_id, None, reporter)):
         return f"a document with stamp {stamp!r} was sent that nobody wrote there"
     return ""
 

@@ -16,6 +16,8 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+from sync.numbers import forget
+
 REVISIONS = 1_000_000
 """Revisions that a document has room for in one epoch; 2,147 epochs fit into the column."""
 
@@ -32,13 +34,13 @@ _RENEW = f"""UPDATE sync_head SET home = {_HOME},
 async def ensure_lineage(connection: Any) -> str:
     """The epoch of this database: begun where there is none, ended where the database has moved or gone back."""
     await connection.execute(_BEGIN)
-    await connection.execute(f"{_RENEW} WHERE home IS DISTINCT FROM {_HOME}")
+    await _renew(connection, f"home IS DISTINCT FROM {_HOME}")
     epoch: str = await connection.fetchval("SELECT epoch FROM sync_head")
     return epoch
 
 
 async def renew(connection: Any) -> str:
-    """Ends the epoch whatever the signs say."""
+    """Ends the epoch whatever the signs say. Document numbers are the caller's to see to."""
     await connection.execute("UPDATE sync_head SET home = '' WHERE home IS NULL")
     epoch: str = await connection.fetchval(f"{_RENEW} RETURNING epoch")
     return epoch
@@ -46,7 +48,14 @@ async def renew(connection: Any) -> str:
 
 async def renew_behind(connection: Any, epoch: str, pos: int) -> None:
     """Ends `epoch` if it has not reached `pos`, which it gave out: the database went back without a sign."""
-    await connection.execute(f"{_RENEW} WHERE epoch = $1 AND pos < $2", epoch, pos)
+    await _renew(connection, "epoch = $1 AND pos < $2", epoch, pos)
+
+
+async def _renew(connection: Any, where: str, *values: Any) -> None:
+    async with connection.transaction():
+        before = await connection.fetchval("SELECT epoch FROM sync_head FOR UPDATE")
+        if await connection.fetchval(f"{_RENEW} WHERE {where} RETURNING epoch", *values) not in (None, before):
+            await forget(connection)
 
 
 _NAME = "(SELECT quote_ident(current_database()))"

@@ -1,6 +1,9 @@
 """Document numbers given out offline (文号): a device reserves a block before it leaves; each number is used, returned or voided, once.
 
 A returned number is not handed out again: the device that had it may be wrong about not having used it. The gap has its reason.
+
+A database that went back has forgotten blocks which stand on paper. So each series goes on `LOST` numbers further, and what lies between
+belongs to nobody (device ""): whoever works there and comes with a document that bears such a number has it, the first who comes.
 """
 
 from __future__ import annotations
@@ -23,6 +26,8 @@ from sync.rows import Row
 
 MOST: Final = 500  # numbers in one block
 LARGEST: Final = 999_999
+LOST: Final = 10_000
+"""How many numbers of a series may have been handed out between a backup and the loss of what came after it."""
 _SERIES: Final = re.compile(r"[A-Z]{2,12}")
 _NUMBER: Final = re.compile(r"([A-Z]{2,12})-(\d{6}|\d{9})-(\d{4})-(\d{6})", re.ASCII)
 _CHIEFS: Final = frozenset({Role.ADMIN, Role.SUPERVISOR})
@@ -130,9 +135,15 @@ async def _use(
     series, areas, years, numbers = (list(part) for part in zip(*keys.values(), strict=True))
     asked = {"ids": list(keys), "series": series, "areas": areas, "years": [int(y) for y in years], "numbers": [int(n) for n in numbers]}
     who = {"device": actor.device_id, "user": actor.user_id, "record": record.name, "at": moment.now}
-    await connection.execute(_CLAIM, {**asked, **who})
+    await connection.execute(_CLAIM, {**asked, **who, "scopes": list(actor.scopes)})
     found = await connection.execute(_OWNERS, {**asked, "device": actor.device_id})
     return {row.id: row.owner for row in found}
+
+
+async def forget(connection: Any) -> None:
+    """On an asyncpg connection to a database that has lost what was handed out last: all of it stays its holders'."""
+    async with connection.transaction():
+        await connection.execute(_FORGET)
 
 
 async def _require_area(connection: AsyncConnection, actor: Actor, area_code: str) -> None:
@@ -151,9 +162,24 @@ async def blocks(connection: AsyncConnection, actor: Actor) -> list[dict[str, An
 
 _CHAIN = sa.text("SELECT chain FROM area WHERE code = :code")
 _ADVANCE = sa.text(
-    """INSERT INTO number_series AS s (series, area_code, year, last) VALUES (:series, :area, :year, :count)
-    ON CONFLICT (series, area_code, year) DO UPDATE SET last = s.last + excluded.last RETURNING last"""
+    """INSERT INTO number_series AS s (series, area_code, year, last) VALUES (:series, :area, :year,
+      :count + coalesce((SELECT max(b.last) FROM number_block b WHERE (b.series, b.area_code, b.year) = ('', '', :year)), 0))
+    ON CONFLICT (series, area_code, year) DO UPDATE SET last = s.last + :count RETURNING last"""
 )
+# The last two are of the series that begin after the backup: nobody knows which were begun in what was lost.
+_FORGET = f"""
+WITH this AS (SELECT CAST(extract(year FROM now() AT TIME ZONE 'UTC') AS integer) AS year),
+newest AS (SELECT coalesce(max(s.year), this.year) AS year FROM this LEFT JOIN number_series s ON true GROUP BY this.year),
+gone AS (
+  UPDATE number_series s SET last = least(s.last + {LOST}, {LARGEST}) FROM newest, number_series was
+  WHERE s.year >= newest.year AND s.last < {LARGEST} AND (was.series, was.area_code, was.year) = (s.series, s.area_code, s.year)
+  RETURNING s.series, s.area_code, s.year, was.last + 1 AS first, s.last
+)
+INSERT INTO number_block (id, series, area_code, year, first, last, device_id, user_id, reserved_at)
+SELECT gen_random_uuid(), series, area_code, year, first, last, '', '00000000-0000-0000-0000-000000000000', now() FROM (
+  SELECT * FROM gone
+  UNION SELECT '', '', year, 1, {LOST} FROM newest UNION SELECT '', '', year, 1, {LOST} FROM this
+) AS lost ON CONFLICT DO NOTHING"""
 _RESERVE = sa.text(
     """INSERT INTO number_block (id, series, area_code, year, first, last, device_id, user_id, reserved_at)
     VALUES (:id, :series, :area, :year, :first, :last, :device, :user, :at)"""
@@ -168,17 +194,24 @@ _SETTLE = sa.text(
     FROM number_block b, unnest(CAST(:numbers AS integer[])) AS n WHERE b.id::text = :id ORDER BY n ON CONFLICT DO NOTHING"""
 )
 _ASKED = """unnest(CAST(:ids AS uuid[]), CAST(:series AS text[]), CAST(:areas AS text[]), CAST(:years AS integer[]),
-  CAST(:numbers AS integer[])) AS k(id, series, area_code, year, number)
-  JOIN number_block b ON b.device_id = :device AND b.series = k.series AND b.area_code = k.area_code AND b.year = k.year
-    AND k.number BETWEEN b.first AND b.last"""
+  CAST(:numbers AS integer[])) AS k(id, series, area_code, year, number)"""
+_OWN = """EXISTS (SELECT FROM number_block b WHERE b.device_id = :device AND b.series = k.series AND b.area_code = k.area_code
+  AND b.year = k.year AND k.number BETWEEN b.first AND b.last)"""
+_LOST = """EXISTS (SELECT FROM number_block b WHERE b.device_id = '' AND b.year = k.year AND k.number BETWEEN b.first AND b.last
+    AND (b.series, b.area_code) IN ((k.series, k.area_code), ('', '')))
+  AND NOT EXISTS (SELECT FROM number_block b WHERE b.device_id <> '' AND b.series = k.series AND b.area_code = k.area_code
+    AND b.year = k.year AND k.number BETWEEN b.first AND b.last)
+  AND EXISTS (SELECT FROM area a WHERE a.code = k.area_code AND a.chain && CAST(:scopes AS text[]))"""
 _CLAIM = sa.text(
     f"""INSERT INTO number_fate (series, area_code, year, number, fate, record, doc_id, user_id, at)
-    SELECT k.series, k.area_code, k.year, k.number, 'USED', :record, k.id, :user, :at FROM {_ASKED}
+    SELECT k.series, k.area_code, k.year, k.number, 'USED', :record, k.id, :user, :at FROM {_ASKED} WHERE {_OWN} OR ({_LOST})
     ORDER BY k.series, k.area_code, k.year, k.number, k.id ON CONFLICT DO NOTHING"""
 )
+# A document that comes back with its number after a restore may come from anybody who has it.
 _OWNERS = sa.text(
     f"""SELECT k.id::text AS id, coalesce(f.doc_id::text, '') AS owner FROM {_ASKED}
-    JOIN number_fate f ON f.series = k.series AND f.area_code = k.area_code AND f.year = k.year AND f.number = k.number"""
+    JOIN number_fate f ON f.series = k.series AND f.area_code = k.area_code AND f.year = k.year AND f.number = k.number
+    WHERE f.doc_id = k.id OR {_OWN}"""
 )
 _BLOCKS = sa.text(
     """SELECT b.id::text, b.series, b.area_code, b.year, b.first, b.last, b.device_id, b.user_id::text, b.reserved_at,

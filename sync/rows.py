@@ -64,6 +64,7 @@ class Row:
     scopes: tuple[str, ...] = ()
     visible: bool = False
     repeat: bool = False
+    report: bool = False  # says what its sender holds: no edit, which would be rebased, and nothing that the device has written
     seen: Shadow | None = None  # what the server knows that this device wrote
     named_by: str | None = None
 
@@ -95,6 +96,7 @@ def prepare(actor: Actor, record: Record, sent: Sent, moment: Moment) -> Row:
     edit = Edit(base, mine, device, edit_ms(stamp, moment.offset_ms, moment.ms))
     row_id = mine.get("id") or str(sent.new.get("id") or "")
     row = Row(row_id, sent.new, edit, stamp, known=revision_of(base), assumed=base, partial=sent.partial, named_by=sent.named_by)
+    row.report = base is not None and base == mine
     if not mine.get("id") and not problems:
         problems.append(Problem("ID_MISSING", "缺少记录编号 id（UUIDv7）", "id"))
     row.problems = tuple(problems)

@@ -134,7 +134,7 @@ async def _load(connection: AsyncConnection, actor: Actor, record: Record, rows:
         if shadow is not None and not row.partial:
             row.repeat = is_repeat(row.stamp, shadow.counter)
             row.seen = shadow
-    await _rebase(connection, record, [row for row in rows if not row.repeat])
+    await _rebase(connection, record, [row for row in rows if not (row.repeat or row.report)])
     return floor
 
 
@@ -262,7 +262,7 @@ def _entries(actor: Actor, record: Record, rows: Sequence[Row], found: Sources) 
     written = [row for row in rows if row.changed]
     return store.Entries(
         [change_row(actor, row) for row in written],
-        [shadow_row(record, row) for row in rows if row.edit.device_id is not None and not row.repeat and not row.partial],
+        [shadow_row(record, row) for row in rows if row.edit.device_id is not None and not (row.repeat or row.partial or row.report)],
         [orphan_row(record, row) for row in written if _is_orphan(record, row, found)],
     )
 

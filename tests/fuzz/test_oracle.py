@@ -107,6 +107,24 @@ def test_a_restore_excuses_what_was_sent_between_backup_and_restore_alone() -> N
     assert len(judge(journal, facts)) == 1
 
 
+def test_a_document_made_again_after_a_restore_may_say_when_it_had_been_issued() -> None:
+    journal, facts = good()
+    facts.conflicts[DOC].append(conflict("server_owned", ONE, "issued_at", "2026-11-22T00:00:00+00:00"))
+    assert judge(journal, facts)
+    journal.loss = Loss(0, 6, {ONE: 0, TWO: 0})
+    assert judge(journal, facts) == []
+
+
+def test_who_may_not_see_it_any_more_may_say_what_a_restore_took_from_another() -> None:
+    journal, facts = good()
+    journal.add(entry(ONE, Kind.SET, "address", "lost", stamp="of one"))
+    journal.loss = Loss(0, 6, {ONE: 0, TWO: 0})
+    facts.conflicts[DOC].append(conflict("NOT_IN_SCOPE", TWO, None, {"stamp": "of one"}, policy=None))
+    assert judge(journal, facts) == []
+    facts.conflicts[DOC].append(conflict("NOT_IN_SCOPE", TWO, None, {"stamp": "nobody's"}, policy=None))
+    assert judge(journal, facts)
+
+
 def lose_the_loser(journal: Journal, facts: Facts) -> None:
     facts.conflicts.clear()
 

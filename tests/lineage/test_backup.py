@@ -23,7 +23,8 @@ from api.backup import BackupError, backup, restore
 from api.settings import ROOT
 from sync.feed import drain, read_head
 from sync.lineage import REVISIONS
-from tests.lineage.lineage_world import code, prepare, serving, until
+from sync.numbers import LOST
+from tests.lineage.lineage_world import PUSH, code, prepare, serving, until
 
 
 @pytest.fixture
@@ -35,6 +36,9 @@ async def url(database_url: str) -> AsyncIterator[str]:
     elsewhere = cluster.database_url(database_url, "postgres")
     for left in await cluster.database_names(elsewhere, f"{name}_before%"):
         await cluster.drop_database(elsewhere, left)
+
+
+SAVE = "mutation ($input: EnterpriseInput!) { saveEnterprise(input: $input) { id } }"
 
 
 def quiet() -> Console:
@@ -51,6 +55,14 @@ async def epoch(url: str) -> str:
     connection = await asyncpg.connect(url)
     try:
         return (await read_head(connection)).epoch
+    finally:
+        await connection.close()
+
+
+async def fetch(url: str, query: str) -> list[tuple[Any, ...]]:
+    connection = await asyncpg.connect(url)
+    try:
+        return [tuple(row) for row in await connection.fetch(query)]
     finally:
         await connection.close()
 
@@ -135,6 +147,48 @@ async def test_a_terminal_behind_the_backup_meets_what_others_wrote_afterwards(u
         ]
 
 
+async def test_who_reports_what_a_restore_took_before_his_answer_has_come_takes_nothing_back(url: str, tmp_path: Path) -> None:
+    """A report (an assumed master, and no edit) is no edit of what its device has written meanwhile, and doesn't hide it."""
+    file = tmp_path / "one.backup"
+    async with serving(url, tmp_path / "data") as world:
+        first, second = await world.sign_in("ins"), await world.sign_in("ins", "ins-2")
+        await first.push((None, first.new("甲厂", remark="old", visits=1)))
+        await backup(url, file, tmp_path / "data" / "keys", quiet())
+        await world.stamped()
+        await second.pull()
+        (document_id,) = second.held
+        await second.push(second.edited(document_id, remark="lost", visits=5))
+        await world.stamped()
+        await first.pull()
+        await restore(url, file, tmp_path / "data" / "keys", quiet())
+        await world.again()
+        await first.sign_in()
+        held, edit = first.edited(document_id, remark="unsent", visits=7)
+        for new, visits in ((edit, 1 + 2), (held, 1 + 2), ({**edit, "visits": 10, "stamp": first.stamp()}, 1 + 2 + 3)):  # no answer comes
+            await first.data(PUSH, rows=[{"assumedMasterState": held, "newDocumentState": new}])
+            assert await world.fetch("SELECT remark, visits FROM enterprise") == [{"remark": "unsent", "visits": visits}]
+
+
+async def test_what_had_moved_here_after_the_backup_leaves_again_and_what_was_made_here_stays(url: str, tmp_path: Path) -> None:
+    file, keys = tmp_path / "one.backup", tmp_path / "data" / "keys"
+    async with serving(url, tmp_path / "data") as world:
+        first, other, boss = await world.sign_in("ins"), await world.sign_in("other"), await world.sign_in("boss")
+        await other.push((None, other.new("甲厂", "220103")))
+        (moved,) = other.held
+        await backup(url, file, keys, quiet())
+        await boss.data(SAVE, input={"id": moved, "areaCode": "220102"})
+        await first.push((None, first.new("乙厂")))
+        await world.stamped()
+        await first.pull()
+        assert len(first.held) == 2
+        await restore(url, file, keys, quiet())
+        await world.again()
+        await first.sign_in()
+        await world.stamped()
+        await first.pull()
+        assert [document["name"] for document in first.held.values()] == ["乙厂"]
+
+
 async def test_what_was_locked_after_the_backup_stays_locked_and_numbers_are_not_given_out_again(url: str, tmp_path: Path) -> None:
     reserve = 'mutation { reserveNumbers(series: "JC", area: "220102", count: 5) { first last } }'
     file, keys = tmp_path / "one.backup", tmp_path / "data" / "keys"
@@ -181,6 +235,7 @@ async def test_a_restore_into_an_empty_database_brings_the_keys_and_another_epoc
         assert (tmp_path / "elsewhere" / "1.pem").read_text() == "key"
         assert await epoch(empty) not in ("", await epoch(url))
         assert not await migrate.differences(empty)
+        assert await fetch(empty, "SELECT series, first, last, device_id FROM number_block") == [("", 1, LOST, "")]
     finally:
         await cluster.drop_database(cluster_url, f"test_{os.getpid()}_empty")
 

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from uuid import uuid4
 
+import asyncpg
 import pytest
 from hypothesis import HealthCheck, given
 from hypothesis import settings as examples
@@ -15,11 +16,13 @@ from hypothesis import strategies as st
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from api.database import plain_url
 from schema.actor import Actor, Role
 from schema.problems import Refused
+from sync.feed import drain
 from sync.identity import uuid7
 from sync.moment import Moment
-from sync.numbers import MOST, Block, Fate, reserve, settle
+from sync.numbers import LOST, MOST, Block, Fate, reserve, settle
 from tests.lineage.lineage_world import Client, Document, World, code, prepare, serving
 
 RESERVE = """mutation ($area: ID!, $count: Int!, $series: String!) {
@@ -38,8 +41,8 @@ async def world(database_url: str, tmp_path: Path) -> AsyncIterator[World]:
         yield made
 
 
-async def reserved(client: Client, count: int = 10, area: str = "220102") -> Document:
-    found: Document = (await client.data(RESERVE, series="JC", area=area, count=count))["reserveNumbers"]
+async def reserved(client: Client, count: int = 10, area: str = "220102", series: str = "JC") -> Document:
+    found: Document = (await client.data(RESERVE, series=series, area=area, count=count))["reserveNumbers"]
     return found
 
 
@@ -100,6 +103,41 @@ async def test_the_same_push_again_keeps_its_number(world: World) -> None:
         await client.data(PUSH, rows=[{"newDocumentState": {**row, "opinion": remark, "stamp": client.stamp()}}])
     assert await world.scalar("SELECT count(*) FROM sync_conflict") == 0
     assert await stored(world) == [number(block, 1)]
+
+
+async def test_a_document_that_comes_again_after_a_restore_keeps_its_number_whoever_brings_it(world: World) -> None:
+    client, other = await world.sign_in("ins"), await world.sign_in("ins", "ins-2")
+    place, block = await enterprise(client), await reserved(client)
+    await inspected(client, place, number(block, 1))
+    row = await world.scalar("SELECT id::text FROM inspection")
+    await world.execute("DELETE FROM inspection")  # a restore carries over what became of numbers
+    fixed = {"deleted": False, "enterpriseId": place, "kind": "ROUTINE", "state": "DRAFT", "inspectedAt": "2026-11-22T01:00:00+00:00"}
+    held = {"id": row, **fixed, "documentNumber": number(block, 1), "revision": 1}
+    await other.data(PUSH, rows=[{"assumedMasterState": held, "newDocumentState": {**held, "opinion": "mine", "stamp": other.stamp()}}])
+    await inspected(other, place, number(block, 1), number(block, 2))
+    assert await world.scalar("SELECT array_agg(id::text) FROM inspection") == [row]
+    assert await stored(world) == [number(block, 1)]
+    assert await world.scalar("SELECT array_agg(code) FROM sync_conflict") == ["NUMBER_NOT_RESERVED"] * 2
+
+
+async def test_numbers_from_what_a_database_has_lost_are_their_bearers_and_nobody_gets_them_again(world: World) -> None:
+    client, other = await world.sign_in("ins"), await world.sign_in("ins", "ins-2")
+    place, kept = await enterprise(client), await reserved(client, 5)
+    prefix, begun = kept["prefix"], kept["prefix"].replace("JC", "XX")
+    await world.execute("UPDATE sync_head SET home = 'the cluster of the backup, in which JC was at 5 and XX had not begun'")
+    connection = await asyncpg.connect(plain_url(world.app.state.database.url))
+    await drain(connection)
+    await connection.close()
+    lost = [f"{prefix}000007", f"{begun}000003"]
+    await inspected(client, place, *lost)
+    assert await stored(world) == lost
+    again = [lost[0], f"{prefix}000002", f"{prefix}{LOST + 6:06d}", "JC-220103-2026-000001"]  # used, another's, never given out, elsewhere
+    await inspected(other, place, *again)
+    assert await stored(world) == lost
+    assert await world.scalar("SELECT array_agg(code) FROM sync_conflict") == ["NUMBER_NOT_RESERVED"] * 4
+    assert (await reserved(other, 5))["first"] == 5 + LOST + 1
+    assert (await reserved(other, 5, series="XX"))["first"] == LOST + 1
+    assert (await reserved(other, 5, series="XX"))["first"] == LOST + 6
 
 
 async def test_unused_numbers_go_back_or_are_voided_with_a_reason_and_serve_nobody_again(world: World) -> None:
