@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from itertools import product
 from typing import Any
 
 import asyncpg
@@ -115,6 +116,31 @@ async def test_a_withdrawn_scope_is_removed_before_anything_else_is_sent(connect
     terminal.scopes = frozenset("bc")
     rows, _ = await terminal.look(connection, 10)
     assert [(row["doc_id"], row["readable"]) for row in rows] == [(document(0), False), (document(3), True), (document(2), True)]
+
+
+async def test_a_deletion_reaches_who_loses_the_scope_and_gets_it_back_in_any_order(connection: Any) -> None:
+    """Deleted, withdrawn and given back in each order, a page of each size pulled or not after each."""
+    orders = ["dwg", "wdg", "wgd", "dw", "wd"]
+    for order, pulls in product(orders, product((False, True), repeat=3)):
+        limit = 1 + pulls[0]
+        transaction = connection.transaction()
+        await transaction.start()
+        terminal = Terminal(frozenset("ab"))
+        for number, scopes in enumerate(["ab", "b", "b"]):
+            await write(connection, document(number), scopes)
+        await drain(connection)
+        await terminal.catch_up(connection, limit)
+        for step, pulled in zip(order, pulls, strict=False):
+            if step == "d":
+                await write(connection, document(1), "")
+                await drain(connection)
+            else:
+                terminal.scopes = frozenset("ab" if step == "g" else "a")
+            if pulled:
+                await terminal.pull(connection, limit)
+        await terminal.catch_up(connection, limit)
+        assert terminal.documents == await readable(connection, terminal.scopes), (order, pulls)
+        await transaction.rollback()
 
 
 async def test_a_document_in_several_scopes_comes_once_at_its_last_position(connection: Any) -> None:
