@@ -52,6 +52,8 @@ async def renew_behind(connection: Any, epoch: str, pos: int) -> None:
 
 
 async def _renew(connection: Any, where: str, *values: Any) -> None:
+    if not await connection.fetchval(f"SELECT EXISTS (SELECT FROM sync_head WHERE {where})", *values):
+        return  # without waiting for whoever stamps
     async with connection.transaction():
         before = await connection.fetchval("SELECT epoch FROM sync_head FOR UPDATE")
         if await connection.fetchval(f"{_RENEW} WHERE {where} RETURNING epoch", *values) not in (None, before):
