@@ -16,6 +16,7 @@ from api.backup import backup, restore
 from api.terminal import Terminal
 from tests.lineage.lineage_world import PASSWORD, prepare, serving
 
+SAVE = "mutation ($input: EnterpriseInput!) { saveEnterprise(input: $input) { id } }"
 NEW = {"areaCode": "220102", "status": "OPERATING", "source": "INSPECTION"}
 
 
@@ -85,3 +86,32 @@ async def test_unsent_work_survives_a_restore_and_sent_work_is_not_doubled(url: 
         boss = await world.sign_in("boss")
         await boss.data("mutation ($id: ID!) { resolveConflict(id: $id, take: MINE) }", id=lost[0]["id"])
         assert await world.scalar("SELECT remark FROM enterprise WHERE id = CAST(:id AS uuid)", id=document["id"]) == "lost in the restore"
+
+
+async def test_what_a_restore_took_is_reported_also_when_somebody_has_written_there_since(url: str, tmp_path: Path) -> None:
+    quiet, keys = Console(file=io.StringIO()), tmp_path / "data" / "keys"
+    async with serving(url, tmp_path / "data") as world:
+        terminal = await _terminal(world.url, "one")
+        try:
+            document = await terminal.call("insert", collection="enterprise", document={**NEW, "name": "甲厂"})
+            await terminal.call("sync")
+            await backup(url, tmp_path / "b", keys, quiet)
+            await _edit(terminal, document["id"], set={"remark": "lost in the restore"})
+            await terminal.call("sync")
+            await world.stamped()
+            await terminal.call("sync")
+            await terminal.call("offline")
+            await restore(url, tmp_path / "b", keys, quiet)
+            await world.again()
+            boss = await world.sign_in("boss")
+            await boss.data(SAVE, input={"id": document["id"], "contactPhone": "000-1"})
+            await world.stamped()
+            await terminal.call("online")
+            await terminal.call("login", username="ins", password=PASSWORD)
+            await terminal.call("sync")
+            held = await terminal.call("get", collection="enterprise", id=document["id"])
+        finally:
+            await terminal.quit()
+        assert (held["remark"], held["contactPhone"]) == (None, "000-1")
+        lost = await world.fetch("SELECT code, field, mine FROM sync_conflict")
+        assert lost == [{"code": "lost_in_restore", "field": "remark", "mine": "lost in the restore"}]

@@ -11,6 +11,7 @@ const VERSION = 'zhijian-terminal 0.2.0';
 const LONGEST_MESSAGE = 600;
 const PULL_BATCH = 500;
 const PUSH_BATCH = 50;
+const REVISIONS = 1_000_000; // sync/lineage.py
 const MOST_OVERTAKEN = 20; // times that a page is asked for again
 const RESYNC_EVERY_MS = 120_000;
 const CLOSING_MS = 2_000; // of the database, before its files go in any case
@@ -282,14 +283,14 @@ export class Device {
         return rows;
     }
 
-    /** A master older than the one that this terminal has seen: the server was restored. What it had then goes to the inbox. */
+    /** A master older than the one that this terminal has seen, or of a later history: the server was restored. What it had then goes to the inbox. */
     async #reportLost(name, pulled) {
         const { push, writable } = this.shapes[name];
         const replication = this.replications[name]?.internalReplicationState;
         if (!writable || !replication || !pulled.length) return;
         const held = await getAssumedMasterState(replication, pulled.map((document) => document.id));
         const known = new Map(pulled.map((document) => [document.id, document])).values();
-        const lost = [...known].filter((document) => document.revision && held[document.id]?.docData.revision > document.revision);
+        const lost = [...known].filter((document) => document.revision && isOfAnother(held[document.id]?.docData.revision, document.revision));
         for (let start = 0; start < lost.length; start += PUSH_BATCH) {
             const states = lost.slice(start, start + PUSH_BATCH).map(({ id }) => wireState(held[id].docData));
             await this.session.ask(push, { rows: states.map((state) => ({ assumedMasterState: state, newDocumentState: state })) });
@@ -326,6 +327,11 @@ export class Device {
     #now() {
         return Date.now() + this.clockSkew;
     }
+}
+
+/** Each history of the server has a range of revisions; what wasn't lost with the former one is no news to it. */
+function isOfAnother(held, pulled) {
+    return held > pulled || Math.ceil(held / REVISIONS) < Math.ceil(pulled / REVISIONS);
 }
 
 function sentence(cause) {
