@@ -25,8 +25,9 @@ from geo.indicators import today
 from schema.indicators import catalogue
 
 LOOK_SECONDS = 0.2  # between looks at the head that the hub has heard of
-LONG_SECONDS = 0.1  # of a step: thousands of records are being written, and shall not wait for us
-REST = 9.0  # times as long as a long step: a tenth of a core; few changes are counted at once
+FEW = 100  # positions of the feed: counted at once. More, and records are being written by the thousand, which shall not wait for us
+LONG_SECONDS, LONGEST_REST = 0.1, 5.0
+REST = 9.0  # times as long as a long step: a tenth of a core
 SWEEP_SECONDS = 5.0  # the net under a notification that never came; also finds the new day
 
 Step = Callable[[AsyncConnection], Awaitable[bool]]
@@ -82,18 +83,19 @@ async def follow(app: Starlette, name: str, step: Step) -> None:
             await asyncio.sleep(LOOK_SECONDS)
             rested += LOOK_SECONDS
             continue
+        few = pos - heard <= FEW
         heard, rested = pos, 0.0
-        await _catch_up(app.state.database.engine, name, step)
+        await _catch_up(app.state.database.engine, name, step, in_haste=few)
 
 
-async def _catch_up(engine: AsyncEngine, name: str, step: Step) -> None:
+async def _catch_up(engine: AsyncEngine, name: str, step: Step, *, in_haste: bool) -> None:
     try:
         more = True
         while more:
             began = monotonic()
             more = await _taken(engine, step)
             took = monotonic() - began
-            await asyncio.sleep(REST * took if took > LONG_SECONDS else 0)
+            await asyncio.sleep(0 if in_haste or took <= LONG_SECONDS else min(REST * took, LONGEST_REST))
     except (SQLAlchemyError, OSError) as error:  # the database is away; the next round tries again
         log.warning("%s: %s, trying again", name, type(error).__name__)
 

@@ -21,6 +21,7 @@ from api.bench.client import Client, body
 from api.bench.field import COUNTY, OURS, Field, require
 from api.bench.national import fill
 from api.bench.report import Figure
+from api.bench.stock import PUSH
 from api.bench.terminals import signed_in
 from api.database import SESSION
 from api.settings import engine_url
@@ -147,7 +148,9 @@ async def _followed(field: Field, client: Client) -> Figure:
     async with field.client(OURS) as terminal:
         for _ in range(WRITES):
             before = (await _map(client, COUNT, area=COUNTY))[0]["numerator"]
-            answer = orjson.loads(await terminal.post(field.stock.push(1, TOWNSHIP)))
+            [document] = field.stock.take(1, TOWNSHIP)
+            rows = field.stock.rows([{**document, "status": "OPERATING"}])  # closed ones are not counted
+            answer = orjson.loads(await terminal.post(body(PUSH, rows=rows)))
             require(not answer.get("errors"), f"a push that is taken, not {answer}")
             began = perf_counter()
             while (await _map(client, COUNT, area=COUNTY))[0]["numerator"] == before:
