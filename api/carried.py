@@ -1,5 +1,5 @@
-"""What a restore takes over from the database that it replaces: what was locked there, the document numbers that it gave out, and
-where it let terminals see documents that are elsewhere again.
+"""What a restore takes over from the database that it replaces: what was locked and withdrawn there, the document numbers that it gave
+out, and where it let terminals see documents that are elsewhere again.
 
 A number that stands on paper can't be taken back, so a restored series goes on where the lost one ended. A document that had moved to
 another county after the backup is on that county's terminals, and nothing in the backup would take it from there.
@@ -8,7 +8,7 @@ another county after the backup is on that county's terminals, and nothing in th
 from __future__ import annotations
 
 import tempfile
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -24,6 +24,11 @@ TABLES: Mapping[str, tuple[str, str]] = {
         " ON CONFLICT (id) DO UPDATE SET revoked_at = excluded.revoked_at, revoked_by = excluded.revoked_by,"
         " revoked_for = excluded.revoked_for, wiped_at = excluded.wiped_at",
     ),
+    "user_grant": (
+        "valid_to IS NOT NULL",
+        "WHERE EXISTS (SELECT FROM user_grant g WHERE (g.id, g.user_id, g.scope) = (carried.id, carried.user_id, carried.scope))"
+        " ON CONFLICT (id) DO UPDATE SET valid_from = excluded.valid_from, valid_to = excluded.valid_to",
+    ),
     "number_series": ("true", "ON CONFLICT (series, area_code, year) DO UPDATE SET last = greatest(t.last, excluded.last)"),
     "number_block": ("true", "ON CONFLICT DO NOTHING"),
     "number_fate": ("true", "ON CONFLICT DO NOTHING"),
@@ -36,7 +41,8 @@ _LOCKED_OUT = "SELECT id::text FROM user_account WHERE NOT active"
 _LOCK_OUT = "UPDATE user_account SET active = false WHERE id::text = ANY($1::text[])"
 
 
-_STILL = ("user_account", "device", "number_series", "number_block", "number_fate", "sync_scope_doc")
+_STILL = ("user_account", "user_grant", "device", "number_series", "number_block", "number_fate", "sync_scope_doc")
+_THERE = "SELECT t FROM unnest($1::text[]) AS t WHERE to_regclass(t) IS NOT NULL"
 _IN = "SELECT scope, record, doc_id FROM sync_scope_doc WHERE state = 'in' AND (pos > $2 OR $1 <> (SELECT epoch FROM sync_head))"
 _MOVED_BACK = """WITH known AS (
     SELECT record, doc_id, array_agg(scope) AS scopes, array_agg(scope) FILTER (WHERE state = 'in') AS now
@@ -51,12 +57,21 @@ async def still(url: str) -> AsyncIterator[None]:
     """Until the end, or until its sessions are ended, the database of `url` gives out nothing that would have to be carried over."""
     connection = await asyncpg.connect(url)
     try:
-        there = await connection.fetch("SELECT t FROM unnest($1::text[]) AS t WHERE to_regclass(t) IS NOT NULL", _STILL)
-        if there:
-            await connection.execute(f"BEGIN; LOCK TABLE {', '.join(row['t'] for row in there)} IN SHARE MODE")
+        there = [row["t"] for row in await connection.fetch(_THERE, _STILL)]
+        while there and not await _lock(connection, there):
+            pass  # a writer who had one of them, and wanted another
         yield
     finally:
         connection.terminate()
+
+
+async def _lock(connection: Any, tables: Sequence[str]) -> bool:
+    try:
+        await connection.execute(f"BEGIN; LOCK TABLE {', '.join(tables)} IN SHARE MODE")
+    except asyncpg.DeadlockDetectedError:
+        await connection.execute("ROLLBACK")
+        return False
+    return True
 
 
 async def carry_over(old_url: str, fresh: Any, backup: Head) -> None:

@@ -200,6 +200,7 @@ async def test_what_was_locked_after_the_backup_stays_locked_and_numbers_are_not
         assert (await client.data(reserve))["reserveNumbers"] == {"first": 6, "last": 10}
         await world.execute("UPDATE device SET revoked_at = now(), revoked_for = 'lost'")
         await world.execute("UPDATE user_account SET active = false WHERE username = 'other'")
+        await world.execute("UPDATE user_grant SET valid_to = now() WHERE scope = '110000'")
         await restore(url, file, keys, quiet())
         await world.again()
         assert await world.scalar("SELECT array_agg(concat_ws(' ', id, revoked_for) ORDER BY id) FROM device") == [
@@ -207,6 +208,7 @@ async def test_what_was_locked_after_the_backup_stays_locked_and_numbers_are_not
             "new-1 lost",
         ]
         assert not await world.scalar("SELECT active FROM user_account WHERE username = 'other'")
+        assert await world.scalar("SELECT array_agg(scope) FROM user_grant WHERE valid_to <= now()") == ["110000"]
         other = await world.sign_in("ins", "ins-2")
         assert (await other.data(reserve))["reserveNumbers"] == {"first": 11, "last": 15}
         assert await world.scalar("SELECT array_agg(first ORDER BY first) FROM number_block") == [1, 6, 11]
