@@ -329,9 +329,9 @@ export class Device {
     }
 }
 
-/** Each history of the server has a range of revisions; what wasn't lost with the former one is no news to it. */
+/** Each history of the server has a range of revisions; what wasn't lost with the former one is no news to it. A tombstone has none. */
 function isOfAnother(held, pulled) {
-    return held > pulled || Math.ceil(held / REVISIONS) < Math.ceil(pulled / REVISIONS);
+    return held > pulled || (held > 0 && Math.ceil(held / REVISIONS) < Math.ceil(pulled / REVISIONS));
 }
 
 function sentence(cause) {
