@@ -180,8 +180,9 @@ async def _values(
     settled = [settled_day(made, indicator, day) for day in days]
     query = await _Query.of(connection, made, indicator, area, settled)
     query.wide = wide
+    wanted = f"wanted AS MATERIALIZED (SELECT DISTINCT g.code FROM day y CROSS JOIN {query.areas_then} g WHERE {chosen})"
     sql = f"""
-WITH {_DAYS}, {query.nodes()},
+WITH {_DAYS}, {wanted}, {query.nodes(only=True)},
   top AS {query.read} ({query.side(indicator.numerator)}), whole AS {query.read} ({query.side(indicator.denominator)})
 SELECT array_agg(r.i) AS i, array_agg(r.code) AS code, array_agg(r.name) AS name, array_agg(r.level) AS level,
        array_agg(array_to_string(r.chain, ',')) AS chain, array_agg(r.derived) AS derived, array_agg(r.top::bigint) AS top,
@@ -287,16 +288,22 @@ class _Query:
         """How to read the two sides: for a map of one level as a whole, in the order of their index, not area by area."""
         return "MATERIALIZED" if self.wide else ""
 
-    def nodes(self) -> str:
-        """`node(i, measure, code, n, shown)`: what must be counted, in each area of each chain, as it is and as it may be published."""
+    def nodes(self, *, only: bool = False) -> str:
+        """`node(i, measure, code, n, shown)`: what must be counted, in each area of each chain, as it is and as it may be published.
+
+        only  of the areas in `wanted`, unless areas are counted
+        """
         measures = [self.made.declared.measures[name] for name in self.indicator.measures]
         local = [self._local(measure) for measure in measures if not self._ready(measure)]
-        then, chain = "", "a.chain"
+        then, chain, wanted = "", "a.chain", ""
+        if only and not any(isinstance(side, Areas) for side in self.indicator.sides):
+            wanted = " JOIN wanted w ON w.code = u.code"
         if self.past:
             then = f" JOIN day y ON y.i = l.i LEFT JOIN area_version v ON v.code = l.area AND {valid('v', 'y.d')}"
             chain = "coalesce(v.chain, a.chain)"
         rolled = f"""SELECT l.i, l.measure, u.code, sum(l.n) AS n, sum(l.shown) AS shown FROM ({" UNION ALL ".join(local)}) l
-          JOIN area a ON a.code = l.area{then} CROSS JOIN unnest({chain} || '{ROOT}'::text) u(code) GROUP BY l.i, l.measure, u.code"""
+          JOIN area a ON a.code = l.area{then} CROSS JOIN unnest({chain} || '{ROOT}'::text) u(code){wanted}
+         GROUP BY l.i, l.measure, u.code"""
         return f"node AS ({rolled if local else _NOTHING})"
 
     def _ready(self, measure: Measure) -> bool:
