@@ -127,6 +127,8 @@ async def step(connection: AsyncConnection, on: date, made: Engine | None = None
         return True
     if state.day != on:
         await recount(connection, on)
+    # Planning these statements takes longer than they do; so each is planned once per session.
+    await connection.execute(text("SET LOCAL plan_cache_mode = 'force_generic_plan'"))
     pos, documents = await _touched(connection, made, state.pos, top, batch)
     for record, areas in documents.items():
         await refresh(connection, record, areas, on, made)
