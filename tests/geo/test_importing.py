@@ -15,9 +15,13 @@ from shapely.geometry.base import BaseGeometry
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from api.bench.mvt import layers
+from geo import points
 from geo.coordinates import Datum, from_wgs84
 from geo.importing import Finding, bring_in, check, read_file
 from geo.locate import locate
+from geo.tiles import area_layer
+from schema.areas import Level
 from schema.problems import Refused
 from tests.geo.place_world import BEGINNING, country, empty, outlines
 
@@ -58,6 +62,13 @@ async def county(connection: AsyncConnection, lon: float, on: date) -> str:
     return next(area.code for area in await locate(connection, lon, 43.25, on=on) if area.level == "county")
 
 
+async def far_map(connection: AsyncConnection) -> set[str]:
+    """The counties in the tile of zoom 7 around 126.125 43.25."""
+    x, y = (spot >> points.WORLD - 7 for spot in points.world(126.125, 43.25))
+    tile = await area_layer((await connection.get_raw_connection()).driver_connection, Level.COUNTY, 7, x, y)  # type: ignore[arg-type]
+    return {feature.properties["code"] for feature in layers(tile).get("county", [])}
+
+
 async def test_new_outlines_hold_from_their_day_on_and_a_second_time_changes_nothing(two: AsyncConnection, tmp_path: Path) -> None:
     found, findings = await examined(two, geojson(tmp_path, {"220101": NEW_LEFT, "220102": NEW_RIGHT}), name_field="name")
     assert findings == []
@@ -69,6 +80,7 @@ async def test_new_outlines_hold_from_their_day_on_and_a_second_time_changes_not
     assert cells == ["220101001", "220101002"]
     chain = await locate(two, 126.125, 43.25, on=ON)
     assert [(area.code, area.derived) for area in chain] == [("220000", False), ("220100", False), ("220101", False), ("220101002", True)]
+    assert await far_map(two) == {"220101", "220102"}
     assert await bring_in(two, found, "own.geojson", date(2026, 7, 1)) == ()
 
 
