@@ -28,6 +28,11 @@ def database_milliseconds(postmaster: int) -> float:
     return (int(fields[13]) + int(fields[14])) * _TICK + sum(map(_milliseconds_if_there, _children(postmaster)))
 
 
+def own_milliseconds() -> float:
+    """Processor time of the servers that this process has started and that run, each its own."""
+    return sum(map(_milliseconds_if_there, _children(os.getpid())))
+
+
 def _milliseconds_if_there(pid: int) -> float:
     """A backend may end while we look; its parent knows its time the next time."""
     try:

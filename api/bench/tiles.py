@@ -19,6 +19,7 @@ from sqlalchemy.pool import NullPool
 from api.bench.client import Client
 from api.bench.field import OURS, Field, require
 from api.bench.mvt import layers
+from api.bench.processes import database_milliseconds, own_milliseconds
 from api.bench.report import Figure, Rounds
 from api.bench.terminals import signed_in
 from api.bench.tile_peers import SCHEMA, Asking, Peer, PeerMissingError, free_port, mapserver, tipg
@@ -112,14 +113,17 @@ def _peers(field: Field, stack: ExitStack) -> dict[str, Peer]:
 
 async def _compare(field: Field, peers: Mapping[str, Peer], layer: str, chosen: Sequence[Place]) -> list[Figure]:
     z = chosen[0][0]
-    rates, late = Rounds(f"tiles.{layer}.z{z}", "tiles/s"), Rounds(f"tiles.{layer}.z{z}.p95", "ms", less_is_better=True)
+    topic = f"tiles.{layer}.z{z}"
+    rates, late = Rounds(topic, "tiles/s"), Rounds(f"{topic}.p95", "ms", less_is_better=True)
+    costs = Rounds(f"{topic}.cpu", "ms per tile", less_is_better=True)
     for number in range(field.rounds):
         for name, peer in peers.items():
-            field.tell(f"tiles: {layer} z{z}, {name}, round {number + 1} of {field.rounds}")
-            rate, p95 = await _measure(field, peer, [_address(name, peer, layer, place) for place in chosen])
+            field.tell(f"{topic}: {name}, round {number + 1} of {field.rounds}")
+            rate, p95, cost = await _measure(field, peer, [_address(name, peer, layer, place) for place in chosen])
             rates.add(name, rate)
             late.add(name, p95)
-    return [*rates.figures(), *late.figures()]
+            costs.add(name, cost)
+    return [*rates.figures(), *late.figures(), *(costs.figures() if field.postmaster else [])]
 
 
 def _address(name: str, peer: Peer, layer: str, place: Place) -> str:
@@ -129,18 +133,24 @@ def _address(name: str, peer: Peer, layer: str, place: Place) -> str:
     return f"{address}?level=county" if name == OURS and layer == "county" else address
 
 
-async def _measure(field: Field, peer: Peer, addresses: Sequence[str]) -> tuple[float, float]:
-    """Tiles a second over all connections, and the 95th percentile of their milliseconds."""
+async def _measure(field: Field, peer: Peer, addresses: Sequence[str]) -> tuple[float, float, float]:
+    """Tiles a second over all connections, the 95th percentile of their milliseconds, and those of all servers' processors per tile."""
     times: list[float] = []
     async with AsyncExitStack() as stack:
         clients = [await stack.enter_async_context(peer[0]()) for _ in range(CONNECTIONS)]
         await asyncio.gather(*(client.get(addresses[0]) for client in clients))
-        began = perf_counter()
+        spent, began = _spent(field), perf_counter()
         end = began + field.sizes.tile_seconds
         await asyncio.gather(*(_ask(client, addresses, at, end, times) for at, client in enumerate(clients)))
         seconds = perf_counter() - began
+        spent = _spent(field) - spent
     times.sort()
-    return len(times) / seconds, times[int(len(times) * 0.95)] * 1000
+    return len(times) / seconds, times[int(len(times) * 0.95)] * 1000, spent / len(times)
+
+
+def _spent(field: Field) -> float:
+    """Processor milliseconds so far of the servers and the database: what a busy machine doesn't blur."""
+    return own_milliseconds() + (database_milliseconds(field.postmaster) if field.postmaster else 0.0)
 
 
 async def _ask(client: Asking, addresses: Sequence[str], at: int, end: float, times: list[float]) -> None:
@@ -171,7 +181,7 @@ async def _cached(field: Field, peer: Peer, chosen: Sequence[Place]) -> list[Fig
         for address in addresses:
             await client.get(address)
     for _ in range(field.rounds):
-        rate, p95 = await _measure(field, peer, addresses)
+        rate, p95, _ = await _measure(field, peer, addresses)
         rates.add("ours", rate)
         late.add("ours", p95)
     return [*rates.figures(), *late.figures()]
