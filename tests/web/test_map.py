@@ -142,9 +142,13 @@ async def test_drilling_goes_from_province_to_city_to_county_to_its_uncovered_to
 
 async def test_the_address_holds_the_state_over_a_reload(page: Page) -> None:
     await sign_in(page)
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url) if request.url.endswith("/graphql") else None)
     await page.goto("/?area=220100&at=220103")
     await expect(page.locator(".crumbs strong")).to_have_text("长春市")
     await expect(page.locator("tr[data-code='220103']")).to_have_attribute("aria-selected", "true")
+    await drawn(page)
+    assert len(asked) == 2  # the session, and all that the first map shows
 
 
 async def test_an_area_of_others_is_refused_with_a_sentence(page: Page) -> None:
