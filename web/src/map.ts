@@ -153,7 +153,7 @@ export class CoverageMap {
   /** Whose names are still to be written: letters take longer than colours. */
   private unnamed: Picture | null = null;
 
-  constructor(private readonly container: HTMLElement, token: () => Promise<string>, start: Start, private readonly events: Events, private readonly side: Side = 'now') {
+  constructor(private readonly container: HTMLElement, token: () => Promise<string>, private readonly start: Start, private readonly events: Events, private readonly side: Side = 'now') {
     this.level = start.level;
     this.base = new Base({
       container, style: style(start.level), bounds: start.bounds ?? CHINA, fitBoundsOptions: { padding: padding(container) }, locale: LOCALE,
@@ -187,7 +187,8 @@ export class CoverageMap {
     this.colour(picture);
     this.unnamed = first ? picture : null;
     if (!first) this.name(picture);
-    if (move && picture.place.bounds) this.base.fitBounds(picture.place.bounds, { padding: padding(this.container), duration: first || still() ? 0 : 500 });
+    const there = first && picture.place.bounds?.join() === this.start.bounds?.join();
+    if (move && !there && picture.place.bounds) this.base.fitBounds(picture.place.bounds, { padding: padding(this.container), duration: first || still() ? 0 : 500 });
     this.base.triggerRepaint();
   }
 
@@ -287,7 +288,8 @@ export class CoverageMap {
   }
 
   resize(): void {
-    this.base.resize();
+    const { clientWidth, clientHeight } = this.base.getCanvas();
+    if (clientWidth !== this.container.clientWidth || clientHeight !== this.container.clientHeight) this.base.resize();
   }
 
   remove(): void {
