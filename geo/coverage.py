@@ -319,7 +319,7 @@ class _Query:
 
     def _local(self, measure: Measure) -> str:
         """What counts in each smallest area."""
-        if self._drawn(measure):
+        if self.drawn(measure):
             drawn, n = f"'{fact_name(measure, self.period)}'{self._here('c')}", AMOUNT.format("c", "y.d")
             return f"""SELECT y.i, '{measure.name}' AS measure, c.area, {n} AS n, {n} AS shown
               FROM day y CROSS JOIN indicator_curve c WHERE c.measure = {drawn}"""
@@ -328,7 +328,7 @@ class _Query:
         return f"""SELECT y.i, '{measure.name}' AS measure, f.area, {n} AS n, {shown} AS shown
           FROM day y JOIN {self.source(measure)} f ON f.starts <= y.d AND f.ends > y.d GROUP BY y.i, f.area"""
 
-    def _drawn(self, measure: Measure) -> bool:
+    def drawn(self, measure: Measure) -> bool:
         """Whether there are curves of it."""
         return self.stored and measure.kept and not measure.personal
 
@@ -343,25 +343,33 @@ class _Query:
         return f"(SELECT * FROM {table} s WHERE s.measure = '{name}'{self._here('s')})"
 
     def listed(self, measure: Measure, without: Measure | None) -> str:
-        """`(area, id)` of what counts on the day for a measure and not for another: area by area, so that a few are found soon."""
-        lacking = f" AND NOT EXISTS ({self._same(without, _own(measure))})" if without else ""
-        own, holds = _own(measure), "s.starts <= y.d AND s.ends > y.d"
-        if not self._drawn(measure):
-            return f"SELECT DISTINCT s.area, s.{own} AS id FROM {self.source(measure)} s WHERE {holds}{lacking}"
-        return f"""SELECT place.area, u.id FROM indicator_curve place CROSS JOIN LATERAL (
-            SELECT DISTINCT s.{own} AS id FROM ({self._in_place(measure)}) s WHERE s.area = place.area AND {holds}{lacking}) u
-          WHERE place.measure = '{fact_name(measure, self.period)}' AND place.area >= CAST(:area_after AS text)
-            AND {AMOUNT.format("place", "y.d")} > 0{self._here("place")}"""
+        """`met(id)` and `listed(area, id)`, what counts on the day and is not met: in `:areas`, where there are curves of it."""
+        met = self._counting(without) if without else "SELECT NULL::uuid AS id WHERE false"
+        here = " AND s.area = ANY(CAST(:areas AS text[]))" if self.drawn(measure) else ""
+        # The planner takes them for few and would look at all of one for each of the other: NOT IN is hashed.
+        found = f"{self._counting(measure)}{here} AND s.{_own(measure)} NOT IN (SELECT id FROM met)"
+        return f"met AS MATERIALIZED ({met}), listed AS MATERIALIZED ({found})"
 
-    def _same(self, other: Measure, own: str) -> str:
-        source = f"({self._in_place(other)})" if self._drawn(other) else self.source(other)
-        return f"SELECT FROM {source} n WHERE n.{_own(other)} = s.{own} AND n.starts <= y.d AND n.ends > y.d"
+    def _counting(self, measure: Measure) -> str:
+        own = _own(measure)
+        return f"""SELECT DISTINCT s.area, s.{own} AS id FROM day y CROSS JOIN {self._facts(measure)} s
+          WHERE s.starts <= y.d AND s.ends > y.d AND s.{own} IS NOT NULL"""
 
-    def _in_place(self, measure: Measure) -> str:
-        """The facts of the documents that count in one smallest area, or once did."""
+    def _facts(self, measure: Measure) -> str:
+        """The facts of documents that count in `:areas`, or once did; where there are no curves of it, all."""
+        if not self.drawn(measure):
+            return self.source(measure)
         registry = self.made.registry
-        ids = f"ARRAY({documents(registry, registry[measure.record], 'ARRAY[place.area]')})"
-        return f"SELECT * FROM ({facts(registry, (measure,), ids=ids)}) m WHERE m.measure = '{fact_name(measure, self.period)}'"
+        ids = f"ARRAY({documents(registry, registry[measure.record], 'CAST(:areas AS text[])')})"
+        return f"(SELECT * FROM ({facts(registry, (measure,), ids=ids)}) m WHERE m.measure = '{fact_name(measure, self.period)}')"
+
+    def places(self, measure: Measure) -> str:
+        """The next `:some` areas from `:from_area` on in which a measure counts on the day."""
+        return f"""
+WITH {_DAYS}
+SELECT place.area FROM day y CROSS JOIN indicator_curve place
+ WHERE place.measure = '{fact_name(measure, self.period)}' AND place.area >= CAST(:from_area AS text)
+   AND {AMOUNT.format("place", "y.d")} > 0{self._here("place")} ORDER BY place.area LIMIT :some"""
 
     def side(self, side: Side) -> str:
         """`(i, code, n)` of a measure or of areas, as it may be published."""
@@ -407,9 +415,32 @@ async def items(
     query.kept = query.kept and isinstance(shown, Areas)
     area_after, _, id_after = after.partition(":")
     query.parameters |= {"first": first, "area_after": area_after, "id_after": id_after, "scopes": list(actor.scopes)}
-    sql = _areas_listed(query, shown, top, part) if isinstance(shown, Areas) else _records_listed(query, actor, shown, top, part)
-    rows = await connection.execute(text(sql), query.parameters)
+    if isinstance(shown, Areas):
+        rows = (await connection.execute(text(_areas_listed(query, shown, top, part)), query.parameters)).all()
+    else:
+        rows = await _paged(connection, query, made.declared.measures[shown], _records_listed(query, actor, shown, top, part))
     return [Item(_listed(made, shown), row.id, row.label or "", row.area) for row in rows]
+
+
+async def _paged(connection: AsyncConnection, query: _Query, measure: Measure, sql: str) -> list[Any]:
+    """Area by area until there are as many as asked, four times as many areas each time: most lists are full after the first."""
+    wanted, parameters = query.parameters["first"], query.parameters
+    if not query.drawn(measure):
+        return list((await connection.execute(text(sql), parameters)).all())
+    found: list[Any] = []
+    start, some = parameters["area_after"], _SOME_AREAS
+    while len(found) < wanted:
+        asked = {**parameters, "from_area": start, "some": some}
+        areas = list(await connection.scalars(text(query.places(measure)), asked))
+        these = {**parameters, "areas": areas[: some - 1], "first": wanted - len(found)}
+        found += (await connection.execute(text(sql), these)).all()
+        if len(areas) < some:
+            break
+        start, some = areas[-1], some * 4
+    return found
+
+
+_SOME_AREAS = 17  # one more than are looked through, to begin the next time with
 
 
 def _listed(made: Engine, side: Side) -> str:
@@ -440,8 +471,8 @@ def _records_listed(query: _Query, actor: Actor, shown: str, top: Side, part: Pa
     label, joins = _label(made, record)
     without = made.declared.measures[top] if part is Part.GAP and isinstance(top, str) else None
     return f"""
-WITH {_DAYS}
-SELECT r.id::text, {label} AS label, f.area FROM day y CROSS JOIN LATERAL ({query.listed(measure, without)}) f
+WITH {_DAYS}, {query.listed(measure, without)}
+SELECT r.id::text, {label} AS label, f.area FROM listed f
   JOIN {record.name} r ON r.id = f.id{joins}
  WHERE NOT r.deleted AND {READABLE.format(alias="r", scopes=_SCOPES)}
    AND (f.area, f.id::text COLLATE "C") > (CAST(:area_after AS text), CAST(:id_after AS text))

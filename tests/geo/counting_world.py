@@ -159,11 +159,12 @@ def months_later(day: date, months: int) -> date:
     return date(year, month + 1, min(day.day, ends[month]))
 
 
-def declared(register: Register, on: date) -> Counted:
-    def holds(row: dict[str, Any]) -> bool:
-        return bool(row["hazards"] and row["declared_on"]) and row["declaration_state"] != "CANCELLED" and day_of(row["declared_on"]) <= on
+def counts_as_declared(row: dict[str, Any], on: date) -> bool:
+    return bool(row["hazards"] and row["declared_on"]) and row["declaration_state"] != "CANCELLED" and day_of(row["declared_on"]) <= on
 
-    return enterprises(register, on, holds)
+
+def declared(register: Register, on: date) -> Counted:
+    return enterprises(register, on, lambda row: counts_as_declared(row, on))
 
 
 def in_interval(register: Register, on: date) -> Counted:
