@@ -298,8 +298,12 @@ def _readers(indicator: Indicator) -> dict[str, Callable[[counting.AreaValue], A
     }
 
 
+_SIGNS = {">=": "≥", "=": "=", "<=": "≤"}
+
+
 def _target_source(target: Target) -> str:
-    return f"{target.area} {target.year}: {target.op} {target.value:g}; {target.source}"
+    whose = "全国" if target.area == ROOT else target.area
+    return f"{whose} {target.year} 年：{_SIGNS[target.op]} {target.value:g}；{target.source}"
 
 
 def shown_value(indicator: Indicator, row: counting.AreaValue) -> AreaValue:

@@ -58,8 +58,8 @@ INDICATORS = (
         "乡镇职业卫生协管员覆盖率",
         Areas(Level.TOWNSHIP, (Bound("coordinator-active"),), "有在岗协管员的乡镇（街道）"),
         Areas(Level.TOWNSHIP, (), "乡镇（街道）"),
-        source="S1 乡镇职业卫生协管员队伍；requirements 7.2",
-        note="coordinator.status = ACTIVE，在任期内",
+        source="S1 乡镇职业卫生协管员队伍；业务需求 7.2",
+        note="状态为在岗，且在任期内",
     ),
     Indicator(
         "COORDINATOR-LOAD",
@@ -67,6 +67,6 @@ INDICATORS = (
         "enterprise-operating",
         "coordinator-active",
         unit="家/人",
-        source="requirements 7.2",
+        source="业务需求 7.2",
     ),
 )

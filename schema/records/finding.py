@@ -82,5 +82,5 @@ MEASURES = (
     ),
 )
 INDICATORS = (
-    Indicator("OPEN-FINDINGS", "有未销号隐患的用人单位占比", "enterprise-open-findings", "enterprise-operating", source="requirements 7.1"),
+    Indicator("OPEN-FINDINGS", "有未销号隐患的用人单位占比", "enterprise-open-findings", "enterprise-operating", source="业务需求 7.1"),
 )

@@ -97,6 +97,6 @@ INDICATORS = (
         confidence=Confidence.SURE,
         note="处罚决定尚无台账，以立案查处代替",
     ),
-    Indicator("INSPECTED", "监督检查覆盖率", "enterprise-inspected", "enterprise-operating", source="requirements 7.5"),
+    Indicator("INSPECTED", "监督检查覆盖率", "enterprise-inspected", "enterprise-operating", source="业务需求 7.5"),
     Indicator("INSPECTIONS", "监督检查次数", "inspection", unit="次", source="S1 加强执法工作调度"),
 )

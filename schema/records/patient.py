@@ -81,14 +81,14 @@ MEASURES = (
     ),
 )
 INDICATORS = (
-    Indicator("PATIENTS", "常住尘肺病患者数", "patient", unit="人", source="requirements 7.3"),
-    Indicator("PATIENT-ENROLLED", "患者康复服务率", "patient-enrolled", "patient", source="requirements 7.3"),
+    Indicator("PATIENTS", "常住尘肺病患者数", "patient", unit="人", source="业务需求 7.3"),
+    Indicator("PATIENT-ENROLLED", "患者康复服务率", "patient-enrolled", "patient", source="业务需求 7.3"),
     Indicator(
         "PATIENT-FOLLOWED-UP",
         "患者随访率",
         "patient-followed-up",
         "patient",
-        source="requirements 7.3",
+        source="业务需求 7.3",
         note="周期见 FOLLOW_UP_MONTHS（待核）",
     ),
 )

@@ -49,7 +49,7 @@ INDICATORS = (
         "巡查覆盖率",
         "enterprise-patrolled",
         "enterprise-operating",
-        source="requirements 7.2",
+        source="业务需求 7.2",
         note="本期内巡查过的，各计一次",
     ),
 )

@@ -58,7 +58,7 @@ INDICATORS = (
         "尘肺病患者集中乡镇康复服务覆盖率",
         Areas(Level.TOWNSHIP, (_HAS_100, Bound("rehab-station")), "其中有康复站的"),
         Areas(Level.TOWNSHIP, (_HAS_100,), "常住尘肺病患者达到设站人数的乡镇（街道）"),
-        source="国卫职健发〔2019〕46号；requirements 7.3",
+        source="国卫职健发〔2019〕46号；业务需求 7.3",
         note="设站人数见 thresholds.csv STATION_PATIENTS（待核）",
     ),
     Indicator(
@@ -66,7 +66,7 @@ INDICATORS = (
         "尘肺病患者集中村康复服务覆盖率",
         Areas(Level.VILLAGE, (_HAS_10, Bound("rehab-point")), "其中有康复点的"),
         Areas(Level.VILLAGE, (_HAS_10,), "常住尘肺病患者达到设点人数的村"),
-        source="国卫职健发〔2019〕46号；requirements 7.3",
+        source="国卫职健发〔2019〕46号；业务需求 7.3",
         note="设点人数见 thresholds.csv POINT_PATIENTS（待核）；村级区划装入后才有数",
     ),
 )

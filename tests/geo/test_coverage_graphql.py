@@ -64,7 +64,7 @@ async def test_a_value_comes_with_target_gap_and_provenance(world: World) -> Non
     inside = found[INSIDE]
     assert (inside["numerator"], inside["denominator"], inside["value"], inside["suppressed"]) == (3, 5, 0.6, False)
     assert (inside["target"], inside["gap"], inside["met"]) == (1.0, 0.4, False)
-    assert inside["targetSource"].startswith("220000 2021: >= 1; S1")
+    assert inside["targetSource"].startswith("220000 2021 年：≥ 1；S1")
     assert inside["provenance"].startswith("IND-01 v1, ")
     assert inside["provenance"].endswith(", 2026-11-22")
     assert (found["220103"]["value"], found["220103"]["gap"], found["220103"]["met"]) == (None, None, None)

@@ -27,7 +27,7 @@ export function figure(value: Value): number | null {
 
 /** Whether the aim is to have few: then a low share is the good one. */
 export function fewerIsBetter(values: Value[]): boolean {
-  return values.some((value) => value.targetSource?.includes(': <'));
+  return values.some((value) => value.targetSource?.includes('：≤'));
 }
 
 /** One scale for both periods, so that a colour means the same on both maps. */
