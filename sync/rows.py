@@ -14,7 +14,7 @@ from sync.chain import area_of
 from sync.merge import Edit, Outcome
 from sync.moment import Moment
 from sync.shadow import Shadow, thin
-from sync.stamp import Stamp, edit_ms, parse_stamp
+from sync.stamp import Stamp, edit_ms, is_passed_on, parse_stamp
 
 BUSY = Problem("ROW_CONTENDED", "这条记录正被多处同时写入，请稍后再试")
 UNSEEN = Problem("NOT_IN_SCOPE", "这条记录不在您的管辖范围内，或不存在")
@@ -65,6 +65,7 @@ class Row:
     visible: bool = False
     repeat: bool = False
     report: bool = False  # says what its sender holds: no edit, which would be rebased, and nothing that the device has written
+    passed_on: bool = False  # as another wrote it, see `sync.stamp`
     seen: Shadow | None = None  # what the server knows that this device wrote
     named_by: str | None = None
 
@@ -88,6 +89,7 @@ def prepare(actor: Actor, record: Record, sent: Sent, moment: Moment) -> Row:
     mine, problems = canonical_document(record, sent.new)
     base = None if sent.assumed is None else canonical_document(record, sent.assumed)[0]
     stamp = parse_stamp(mine.get("stamp"))
+    passed_on = base is not None and is_passed_on(stamp, base.get("stamp"), actor.device_id)
     if stamp is not None and actor.device_id is not None and stamp.device_id != actor.device_id:
         stamp = None  # a counter of another device says nothing about this one
     device = actor.device_id or (stamp.device_id if stamp else None)
@@ -96,7 +98,7 @@ def prepare(actor: Actor, record: Record, sent: Sent, moment: Moment) -> Row:
     edit = Edit(base, mine, device, edit_ms(stamp, moment.offset_ms, moment.ms))
     row_id = mine.get("id") or str(sent.new.get("id") or "")
     row = Row(row_id, sent.new, edit, stamp, known=revision_of(base), assumed=base, partial=sent.partial, named_by=sent.named_by)
-    row.report = base is not None and base == mine
+    row.report, row.passed_on = base is not None and base == mine, passed_on
     if not mine.get("id") and not problems:
         problems.append(Problem("ID_MISSING", "缺少记录编号 id（UUIDv7）", "id"))
     row.problems = tuple(problems)

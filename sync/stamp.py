@@ -46,3 +46,11 @@ def is_repeat(stamp: Stamp | None, last_counter: int | None) -> bool:
     False without a stamp: the shadow rule alone (`sync.merge.rebase`) then makes twice once.
     """
     return stamp is not None and last_counter is not None and stamp.counter <= last_counter
+
+
+def is_passed_on(stamp: Stamp | None, before: object, device_id: str | None) -> bool:
+    """Whether a device sends a document as another wrote it last, on an older base: after a crash between RxDB's two writes.
+
+    From a device that stamps what it writes, nothing of it is its own. `stamp` is the document's, `before` the text of its base's.
+    """
+    return stamp is not None and device_id is not None and stamp.device_id != device_id and parse_stamp(before) != stamp

@@ -132,7 +132,7 @@ async def _load(connection: AsyncConnection, actor: Actor, record: Record, rows:
             row.keep_only_news()
         shadow = shadows.get((row.edit.device_id, row.id))
         if shadow is not None and not row.partial:
-            row.repeat = is_repeat(row.stamp, shadow.counter)
+            row.repeat = is_repeat(row.stamp, shadow.counter) or (row.passed_on and shadow.counter > 0)
             row.seen = shadow
     await _rebase(connection, record, [row for row in rows if not (row.repeat or row.report)])
     return floor

@@ -368,6 +368,18 @@ async def test_an_old_value_of_another_that_comes_back_is_an_echo(world: World) 
     assert await world.conflicts(held["id"]) == []
 
 
+async def test_an_echo_that_is_delivered_again_later_undoes_nothing(world: World) -> None:
+    actor, other = inspector(), inspector()
+    held = await world.put(actor, "enterprise")
+    await world.push(other, "enterprise", sent(held, remark="他", stamp=f"{other.device_id}:1"))
+    base, _ = sent(held)
+    _, echo = sent(await world.master("enterprise", held["id"]))
+    for mine in (echo, {**echo, "name": "我", "stamp": f"{actor.device_id}:2"}, echo):
+        await world.push(actor, "enterprise", (base, mine))
+    master = await world.master("enterprise", held["id"])
+    assert (master["name"], master["remark"]) == ("我", "他")
+
+
 async def test_what_is_equal_is_neither_changed_nor_answered(world: World) -> None:
     actor = inspector()
     held = await world.put(actor, "enterprise", location={"lon": 125.3, "lat": 43.9, "datum": "GCJ02"}, hazards=["B", "A"])

@@ -9,7 +9,7 @@ from typing import Any
 from schema.actor import Role
 from schema.base import Choice, Column, Document, Kind, Moves, Policy, Record, Scope, Verb
 from sync.merge import Change, Edit, Merged, Outcome, contested, field_writes, merge, plan_for, rebase, shadow_of
-from sync.stamp import edit_ms, is_repeat, parse_stamp
+from sync.stamp import edit_ms, is_passed_on, is_repeat, parse_stamp
 
 STATES = ("DRAFT", "SUBMITTED", "SIGNED", "RETURNED", "CLOSED")
 INSPECTOR, SUPERVISOR = frozenset({Role.INSPECTOR}), frozenset({Role.SUPERVISOR})
@@ -77,7 +77,8 @@ class Server:
     def push(self, device_id: str, base: Document | None, mine: Document) -> Document | None:
         stamp = parse_stamp(mine["stamp"])
         own = stamp if stamp is not None and stamp.device_id == device_id else None
-        if not is_repeat(own, self.counters.get(device_id)):
+        passed_on = base is not None and is_passed_on(stamp, base["stamp"], device_id) and device_id in self.counters
+        if not (passed_on or is_repeat(own, self.counters.get(device_id))):
             if own is not None:
                 self.counters[device_id] = own.counter
             sent = Edit(base, mine, device_id, edit_ms(own, 0, self.now_ms))

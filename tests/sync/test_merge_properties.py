@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from schema.base import Document, Policy
@@ -185,6 +185,7 @@ class World:
 
 @thorough
 @given(st.lists(STEP, min_size=4, max_size=40), st.booleans(), st.booleans())
+@example([(1, 0, 0), (1, 4, 0), (0, 14, 0), (0, 11, 0), (0, 4, 0), (0, 15, 0)], False, True)  # an echo delivered again later
 def test_who_edits_apart_never_conflicts_and_loses_nothing(steps: list[tuple[int, int, int]], strict: bool, stamped: bool) -> None:
     world = World(strict, stamped)
     world.run(steps, own_column=True)
