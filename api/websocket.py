@@ -7,7 +7,7 @@ take that as the end of the stream. The socket closes instead, with a code after
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -96,9 +96,9 @@ class Conversation:
         self.doubted = asyncio.Event()
 
     async def run(self) -> None:
-        self.watch = asyncio.create_task(self._guard(self._await_init()))
+        self.watch = asyncio.create_task(self._guard(self._await_init))
         try:
-            await self._guard(self._listen())
+            await self._guard(self._listen)
         finally:
             await self._cancel()
 
@@ -109,10 +109,10 @@ class Conversation:
                 async with asyncio.timeout(SEND_SECONDS):
                     await self.socket.close(code, reason)
 
-    async def _guard(self, work: Awaitable[None]) -> None:
-        """Runs one of the conversation's tasks; however it fails, the socket closes with a code."""
+    async def _guard(self, work: Callable[..., Awaitable[None]], *arguments: Any) -> None:
+        """Runs one of the conversation's tasks; however it fails, the socket closes with a code. `work` is begun when its turn comes."""
         try:
-            await work
+            await work(*arguments)
         except Closed as closed:
             await self.leave(closed.code, closed.reason)
         except (WebSocketDisconnect, TimeoutError):
@@ -187,7 +187,7 @@ class Conversation:
     def _watch_identity(self, token: str | None) -> None:
         if self.watch:
             self.watch.cancel()
-        self.watch = asyncio.create_task(self._guard(self._recheck(token)))
+        self.watch = asyncio.create_task(self._guard(self._recheck, token))
 
     async def _recheck(self, token: str | None) -> None:
         while self.context:
@@ -223,7 +223,7 @@ class Conversation:
             raise Closed(4409, f"Subscriber for {name} already exists")
         if len(self.operations) >= self.limits.subscriptions:
             raise Closed(4429, "Too many operations at once")
-        self.operations[name] = asyncio.create_task(self._guard(self._operate(name, payload)))
+        self.operations[name] = asyncio.create_task(self._guard(self._operate, name, payload))
 
     def _stop(self, name: str) -> None:
         task = self.operations.pop(name, None)
