@@ -11,7 +11,9 @@ from geo.reads import Reads
 from schema.areas import Level
 from schema.problems import Problem, Refused
 
-VERSION_SQL = "SELECT md5(string_agg(name || version, ' ' ORDER BY name)) AS version FROM area_source WHERE name <> 'members'"
+VERSION_SQL = (
+    "SELECT md5(string_agg(name || version, ' ' ORDER BY name)) AS version FROM area_source WHERE name NOT IN ('members', 'chains')"
+)
 
 
 async def area_tile(reads: Reads, z: int, x: int, y: int) -> bytes:

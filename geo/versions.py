@@ -166,6 +166,9 @@ async def _write_chains(connection: AsyncConnection, changed: Mapping[str, Seque
     await connection.execute(_RENEW, {"on": on})
 
 
+_CHAINED = text("""
+INSERT INTO area_source (name, version) VALUES ('chains', clock_timestamp()::text)
+ON CONFLICT (name) DO UPDATE SET version = excluded.version""")
 _SCOPES = text("INSERT INTO area_job (kind, codes) SELECT 'scopes', CAST(:codes AS text[])")
 _PLACES = text(
     "INSERT INTO area_job (kind) SELECT 'places' WHERE NOT EXISTS (SELECT FROM area_job WHERE kind = 'places' AND record IS NULL)"
@@ -173,8 +176,12 @@ _PLACES = text(
 
 
 async def leave_scopes(connection: AsyncConnection, codes: Sequence[str]) -> None:
-    """Leave it to `sync.rescoping` to hand the new chains of `codes` to the records, and to check their positions anew."""
+    """Leave it to `sync.rescoping` to hand the new chains of `codes` to the records, and to check their positions anew.
+
+    What is kept by area knows from `area_source` that chains have changed, also twice a day.
+    """
     if codes:
+        await connection.execute(_CHAINED)
         await connection.execute(_SCOPES, {"codes": list(codes)})
         await leave_places(connection)
 

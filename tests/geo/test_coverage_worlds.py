@@ -16,7 +16,7 @@ from sqlalchemy.pool import NullPool
 from api.settings import engine_url
 from geo import indicators
 from geo.chains import chains
-from geo.coverage import Day
+from geo.coverage import AreaValue, Day
 from schema.areas import ROOT, Level
 from tests.geo.counting_world import START, Register
 from tests.geo.place_world import BEGINNING, country, empty, level_of, outlines
@@ -58,8 +58,16 @@ async def _compare(url: str, before: Any, after: Any, spots: list[tuple[float, f
         await _agree(register, [CODES[3], *declared[1:]], declared, placed)
         await indicators.recompute(connection, register.day)
         assert await register.kept() == kept
+        await country(connection, AFTER, MOVED_ON, MEMBERS)  # a second change on the same day
+        await register.settle()
+        assert await register.asked("ENT-COUNT", Level.JURISDICTION, Day(START)) == await _anew(register)
         await connection.rollback()
     await engine.dispose()
+
+
+async def _anew(register: Register) -> dict[str, AreaValue]:
+    await indicators.recompute(register.connection, register.day)
+    return await register.asked("ENT-COUNT", Level.JURISDICTION, Day(START))
 
 
 async def _put(register: Register, number: int, spot: tuple[float, float], area: str) -> None:
