@@ -104,6 +104,8 @@ def _shown(record: Record, layer: PointLayer, actor: Actor) -> tuple[str, ...]:
 # $1 keys, $2 areas, $3 ids, $4 first, $5 end, $6 x, $7 y of the tile's corner, $8 its units to one of the world
 _RANGE = "p.quad >= $4::bigint AND p.quad < $5::bigint"
 _MINE = "(p.province = ANY($1::text[]) OR p.unit = ANY($1::text[]) OR p.area = ANY($2::text[]) OR p.doc_id = ANY($3::uuid[]))"
+# Says less than READABLE, and sooner: whoever reads the country has 34 scopes, to be compared with each of the row's.
+_STILL_THERE = "p.province = ANY(r.scopes) AND p.province = ANY($9::text[])"
 _SPOT = "ST_MakePoint(floor(({} - $6::bigint) * $8::float8), floor(({} - $7::bigint) * $8::float8))"
 
 
@@ -115,7 +117,7 @@ SELECT ST_AsMVT(t, '{layer.name}', 4096, 'geom') AS tile, count(*) AS n FROM (
   SELECT r.id::text AS id{said}, 1 AS count, {_SPOT.format("p.x", "p.y")} AS geom
     FROM map_point p JOIN {layer.record} r ON r.id = p.doc_id
    WHERE p.record = '{layer.record}' AND {_RANGE} AND {_MINE}
-     AND NOT r.deleted AND {READABLE.format(alias="r", scopes="$9::text[]")} LIMIT {MOST + 1}) t"""
+     AND NOT r.deleted AND ({_STILL_THERE} OR {READABLE.format(alias="r", scopes="$9::text[]")}) LIMIT {MOST + 1}) t"""
 
 
 @cache
