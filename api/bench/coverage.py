@@ -31,7 +31,6 @@ from schema.actor import Role
 from schema.areas import ROOT
 
 SHARE, COUNT = "IND-01", "ENT-COUNT"
-ASKED, ASKED_PAST, WRITES = 200, 10, 10
 TOWNSHIP = f"{COUNTY}001"
 _QUERY = """query ($indicator: ID!, $area: ID!, $on: Date) {
   coverage(indicator: $indicator, area: $area, level: COUNTY, asOf: $on) { area { code name } numerator denominator value target gap } }"""
@@ -107,9 +106,9 @@ async def _maps(field: Field, client: Client) -> list[Figure]:
     require({code: counts for code, counts in ours.items() if counts[1]} == plain, "the counts of a plain GROUP BY in every county")
     kept = [name for name in sorted(engine().declared.indicators) if _is_kept(name)]
     seconds = await _plain_seconds(field)
-    warm = sorted([await _milliseconds(client, kept[at % len(kept)]) for at in range(-len(kept), ASKED)][len(kept) :])
+    warm = sorted([await _milliseconds(client, kept[at % len(kept)]) for at in range(-len(kept), field.sizes.alone)][len(kept) :])
     year_ago = (today(datetime.now(UTC)) - timedelta(days=365)).isoformat()
-    past = sorted([await _milliseconds(client, (SHARE, COUNT)[at % 2], year_ago) for at in range(ASKED_PAST)])
+    past = sorted([await _milliseconds(client, (SHARE, COUNT)[at % 2], year_ago) for at in range(_few(field))])
     p50, p95 = warm[len(warm) // 2], warm[int(len(warm) * 0.95)]
     return [
         Figure("geo.indicators.counties", len(ours), "areas of a map"),
@@ -118,6 +117,11 @@ async def _maps(field: Field, client: Client) -> list[Figure]:
         Figure("geo.indicators.past.p50", round(past[len(past) // 2], 2), "ms, as of a year ago"),
         Figure("geo.indicators.group_by", round(seconds * 1000, 2), "ms, one indicator, one day"),
     ]
+
+
+def _few(field: Field) -> int:
+    """As often is asked what takes long."""
+    return max(2, field.sizes.alone // 20)
 
 
 def _is_kept(name: str) -> bool:
@@ -146,7 +150,7 @@ async def _followed(field: Field, client: Client) -> Figure:
         await asyncio.sleep(0.1)
     times = []
     async with field.client(OURS) as terminal:
-        for _ in range(WRITES):
+        for _ in range(_few(field)):
             before = (await _map(client, COUNT, area=COUNTY))[0]["numerator"]
             [document] = field.stock.take(1, TOWNSHIP)
             rows = field.stock.rows([{**document, "status": "OPERATING"}])  # closed ones are not counted
