@@ -38,6 +38,7 @@ TUNING = {
     "work_mem": "32MB",
     "maintenance_work_mem": "256MB",
     "max_wal_size": "2GB",
+    "wal_keep_size": "1GB",  # a standby that was away for a while follows again
     "wal_compression": "lz4",
     "random_page_cost": "1.1",
     "jit": "off",

@@ -204,7 +204,7 @@ def code(answer: Document) -> str:
     return found
 
 
-async def until(condition: Callable[[], Awaitable[bool]], seconds: float = 10) -> None:
+async def until(condition: Callable[[], Awaitable[bool]], seconds: float = 30) -> None:
     """Waits for the condition; TimeoutError when it takes longer."""
     async with asyncio.timeout(seconds):
         while not await condition():  # noqa: ASYNC110 - the condition is somebody else's to make true

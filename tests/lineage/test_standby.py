@@ -79,6 +79,9 @@ async def test_pulls_on_a_standby_see_one_s_own_writes_and_survive_its_lag_and_d
         await world.stamped()
         await client.pull()
         assert client.held[enterprise["id"]]["visits"] == 200
+        for _ in range(4):  # the primary goes on while it is away: what it has not received is kept for it
+            await execute(url, "SELECT pg_logical_emit_message(false, 'away', repeat('x', 1 << 20)), pg_switch_wal()")
+        await execute(url, "CHECKPOINT")
         follower.start()
         await _used_again(pool, client)
 
