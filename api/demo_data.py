@@ -194,11 +194,11 @@ def resident_number(day: str, serial: int) -> str:
 
 @dataclass(frozen=True)
 class _Stand:
-    """A spot of a township, ready for use: its positions as devices of each datum show them."""
+    """A spot of a township (WGS 84), None where its outline is not known."""
 
     township: Township
     covered: bool  # has an active coordinator
-    shown: Mapping[Datum, Position]
+    spot: Position | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -579,20 +579,18 @@ def _industries() -> tuple[tuple[Industry, tuple[str, ...]], ...]:
 
 @cache
 def _stands(township: Township, covered: bool) -> tuple[_Stand, ...]:
-    if not township.spots:
-        return (_Stand(township, covered, {}),)
-    return tuple(
-        _Stand(township, covered, {datum: from_wgs84(*spot, datum) for datum in (Datum.WGS84, Datum.CGCS2000, Datum.GCJ02)})
-        for spot in township.spots
-    )
+    return tuple(_Stand(township, covered, spot) for spot in township.spots or (None,))
+
+
+_shown = cache(from_wgs84)  # few spots stand for many positions
 
 
 def _position(stand: _Stand, bits: int) -> Document | None:
     """A place around the spot in the datum of some device; the shift between datums is the same within a few centimetres."""
-    if not stand.shown:
+    if stand.spot is None:
         return None
     datum = _DATUMS[bits & 15]
-    lon, lat = stand.shown[datum]
+    lon, lat = _shown(*stand.spot, datum)
     return {
         "lon": round(lon + (bits >> 4 & 8191) * (2 * _JITTER / 8191) - _JITTER, 6),
         "lat": round(lat + (bits >> 17 & 8191) * (2 * _JITTER / 8191) - _JITTER, 6),
