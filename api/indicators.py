@@ -26,8 +26,8 @@ from schema.indicators import catalogue
 
 LOOK_SECONDS = 0.2  # between looks at the head that the hub has heard of
 FEW = 100  # positions of the feed: counted at once. More, and records are being written by the thousand, which shall not wait for us
-LONG_SECONDS, LONGEST_REST = 0.1, 5.0
-REST = 9.0  # times as long as a long step: a tenth of a core
+CALM_SECONDS = 0.5  # in which few came: the flood is over
+REST, LEAST_REST = 9.0, 5.0  # times as long as the last step took, and seconds: no longer are values held back by a flood
 SWEEP_SECONDS = 5.0  # the net under a notification that never came; also finds the new day
 
 Step = Callable[[AsyncConnection], Awaitable[bool]]
@@ -75,34 +75,36 @@ async def keep(app: Starlette) -> None:
 
 
 async def follow(app: Starlette, name: str, step: Step) -> None:
-    """Takes steps whenever the feed has moved, and now and then without."""
-    heard, rested = -1, SWEEP_SECONDS
+    """Takes steps whenever the feed has moved, and now and then without; in a flood it waits for the end, or a while."""
+    heard, rested, more, took = -1, SWEEP_SECONDS, False, 0.0
     while True:
-        pos = app.state.hub.pos
-        if pos == heard and rested < SWEEP_SECONDS:
+        moved = app.state.hub.pos - heard
+        if not (moved or more) and rested < SWEEP_SECONDS:
             await asyncio.sleep(LOOK_SECONDS)
             rested += LOOK_SECONDS
             continue
-        few = pos - heard <= FEW
-        heard, rested = pos, 0.0
-        await _catch_up(app.state.database.engine, name, step, in_haste=few)
+        if moved > FEW:
+            await _calm(app, max(REST * took, LEAST_REST))
+        heard, rested, began = app.state.hub.pos, 0.0, monotonic()
+        more = await _taken(app.state.database.engine, name, step)
+        took = monotonic() - began
 
 
-async def _catch_up(engine: AsyncEngine, name: str, step: Step, *, in_haste: bool) -> None:
+async def _calm(app: Starlette, longest: float) -> None:
+    """Until few positions come, or so many seconds."""
+    began, before = monotonic(), -FEW
+    while app.state.hub.pos - before > FEW and monotonic() - began < longest:
+        before = app.state.hub.pos
+        await asyncio.sleep(CALM_SECONDS)
+
+
+async def _taken(engine: AsyncEngine, name: str, step: Step) -> bool:
     try:
-        more = True
-        while more:
-            began = monotonic()
-            more = await _taken(engine, step)
-            took = monotonic() - began
-            await asyncio.sleep(0 if in_haste or took <= LONG_SECONDS else min(REST * took, LONGEST_REST))
+        async with engine.begin() as connection:
+            return await step(connection)
     except (SQLAlchemyError, OSError) as error:  # the database is away; the next round tries again
         log.warning("%s: %s, trying again", name, type(error).__name__)
-
-
-async def _taken(engine: AsyncEngine, step: Step) -> bool:
-    async with engine.begin() as connection:
-        return await step(connection)
+        return False
 
 
 def _list(console: Console) -> None:

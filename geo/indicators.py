@@ -27,7 +27,7 @@ from schema.registry import Registry, load
 Progress = Callable[[str, int, int], None]
 """Told (what, done, total) as a long job goes on."""
 
-BATCH = 5000
+BATCH = 20_000  # an area is derived once for all that has changed in it
 
 
 def quiet(what: str, done: int, total: int) -> None:

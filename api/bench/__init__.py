@@ -29,8 +29,6 @@ from api.migrate import heads
 from api.seed import PASSWORD, townships
 from api.server_process import ServerError, ServerProcess
 from api.settings import Settings
-from geo import points
-from geo.indicators import SETTLED
 from sync.audit import Chainer
 
 Hear = Callable[[report.Figure], object]
@@ -144,11 +142,7 @@ async def _field(order: Order, servers: dict[str, ServerProcess], tell: Tell) ->
     connection = await asyncpg.connect(settings.database_url, server_settings={"TimeZone": "UTC", "jit": "off"})
     async with AsyncExitStack() as stack:
         stack.push_async_callback(connection.close)
-        tell("counting the indicators of the copy")  # a copy is another epoch, and the server would count them while others are measured
-        for settled in (SETTLED, points.SETTLED):
-            while not await connection.fetchval(settled):  # noqa: ASYNC110 - another process counts
-                await asyncio.sleep(0.2)
-        yield Field(
+        field = Field(
             settings=settings,
             ports={name: server.settings.port for name, server in servers.items()},
             processes={name: server.process.pid for name, server in servers.items() if server.process},
@@ -160,6 +154,9 @@ async def _field(order: Order, servers: dict[str, ServerProcess], tell: Tell) ->
             sizes=order.sizes,
             tell=tell,
         )
+        tell("counting the indicators of the copy")  # a copy is another epoch, and the server would count them while others are measured
+        await field.kept_up()
+        yield field
 
 
 def prepared(settings: Settings, enterprises: int) -> str:

@@ -53,6 +53,7 @@ async def _turn(field: Field, race: Race, name: str, client: Client, edits: Sequ
         return field.sizes.contested[0] * len(edits)
 
     await race.turn(name, run)
+    await field.kept_up()
 
 
 async def _send(client: Client, edits: Sequence[bytes]) -> None:

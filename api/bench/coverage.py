@@ -26,7 +26,7 @@ from api.bench.terminals import signed_in
 from api.database import SESSION
 from api.settings import engine_url
 from geo import indicators
-from geo.indicators import SETTLED, engine, today
+from geo.indicators import engine, today
 from schema.actor import Role
 from schema.areas import ROOT
 
@@ -146,8 +146,7 @@ async def _milliseconds(client: Client, indicator: str, on: str | None = None) -
 async def _followed(field: Field, client: Client) -> Figure:
     """From the answer to a push until the county's count has grown."""
     field.tell("geo: one record's way to its values")
-    while not await field.connection.fetchval(SETTLED):  # noqa: ASYNC110 - another process counts
-        await asyncio.sleep(0.1)
+    await field.kept_up()
     times = []
     async with field.client(OURS) as terminal:
         for _ in range(_few(field)):

@@ -3,6 +3,7 @@ round, so that a noisy machine is noisy for all of them."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from time import perf_counter
@@ -15,6 +16,7 @@ from api.bench.processes import database_milliseconds, processor_milliseconds
 from api.bench.report import Figure, Rounds
 from api.bench.stock import Stock
 from api.settings import Settings
+from geo import indicators, points
 
 OURS, PLAIN, FLOOR = "ours", "plain", "floor"
 COUNTY, NEIGHBOUR, PROVINCE = "220102", "220103", "220000"
@@ -73,6 +75,12 @@ class Field:
         """Processor milliseconds so far of a contestant's process and of the database."""
         own = processor_milliseconds(self.processes[name]) if name in self.processes else 0.0
         return own + (database_milliseconds(self.postmaster) if self.postmaster else 0.0)
+
+    async def kept_up(self) -> None:
+        """Until indicators and maps hold what the feed does: else their work falls in another's turn."""
+        for settled in (indicators.SETTLED, points.SETTLED):
+            while not await self.connection.fetchval(settled):  # noqa: ASYNC110 - another process counts
+                await asyncio.sleep(0.1)
 
     async def count(self, sql: str, *values: Any) -> int:
         return int(await self.connection.fetchval(sql, *values))
