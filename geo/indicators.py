@@ -265,8 +265,9 @@ async def _touched(connection: AsyncConnection, made: Engine, after: int, top: i
         changed.setdefault(row.record, set()).add(row.doc_id)
     found: dict[str, set[str]] = {}
     for record, ids in changed.items():
-        areas = await touched(connection, made, record, sorted(ids))
         for name in followed[record]:
+            below = ids if name == record else await connection.scalars(_above(made, record, name), {"ids": sorted(ids)})
+            areas = await touched(connection, made, record, sorted(below))
             found.setdefault(name, set()).update(areas)
     return (rows[-1].pos if len(rows) == batch else top), {name: sorted(areas) for name, areas in found.items()}
 
@@ -285,6 +286,17 @@ async def refresh(connection: AsyncConnection, record: str, areas: Sequence[str]
 
 
 _IDS = "CAST(:ids AS uuid[])"
+
+
+@cache
+def _above(made: Engine, record: str, name: str) -> TextClause:
+    """Those documents that have, or had, something below them on the way down to record `name`: the others change nothing there."""
+    below = made.registry[name]
+    while (parent := below.by_name[below.scope.parent]).ref != record:
+        below = made.registry[parent.ref]
+    return text(f"""
+SELECT k.id::text FROM unnest({_IDS}) k(id) WHERE EXISTS (SELECT FROM {below.name} r WHERE r.{parent.name} = k.id)
+   OR EXISTS (SELECT FROM indicator_past o WHERE o.link = k.id::text AND o.record = '{below.name}')""")
 
 
 @cache
