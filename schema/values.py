@@ -87,11 +87,16 @@ def area_code(text: str) -> str:
     return text
 
 
-def _id(_: Column, value: Any) -> str:
+def identifier(value: Any) -> str:
+    """A UUID as PostgreSQL prints it. Raises ValueError for anything else."""
     text = value.lower() if isinstance(value, str) else ""
     if not _UUID.fullmatch(text):
         raise ValueError("应为 UUID 字符串")
     return text
+
+
+def _id(_: Column, value: Any) -> str:
+    return identifier(value)
 
 
 def _text(column: Column, value: Any) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 from schema.actor import Actor
 from schema.base import Document, Record
 from schema.problems import Problem
-from schema.values import canonical_document
+from schema.values import canonical_document, identifier
 from sync.chain import area_of
 from sync.merge import Edit, Outcome
 from sync.moment import Moment
@@ -82,6 +82,14 @@ class Row:
 
     def refuse(self, *problems: Problem) -> None:
         self.problems, self.outcomes, self.changed, self.after, self.scopes = problems, (), (), self.before, self.scopes_before
+
+
+def known_id(sent: Sent) -> str | None:
+    """Its id, if it can be one of ours."""
+    try:
+        return identifier(sent.new.get("id"))
+    except ValueError:
+        return None
 
 
 def prepare(actor: Actor, record: Record, sent: Sent, moment: Moment) -> Row:

@@ -6,12 +6,13 @@ Every statement works on the whole batch. Rows are locked in id order; a row tha
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, TypeVar
 
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from schema.actor import Actor, Role
+from schema.actor import Actor
 from schema.base import Document, Record, Verb
 from schema.problems import Problem
 from schema.registry import Registry
@@ -19,13 +20,16 @@ from sync import evidence, store
 from sync.conflicts import Refusal, conflict_rows
 from sync.merge import Edit, contested, field_writes, lost_in_restore, merge, plan_for, shadow_of
 from sync.moment import Moment
-from sync.normalise import normalise
 from sync.numbers import claim
 from sync.placing import place
-from sync.rows import BUSY, OUTSIDE, TWICE, UNSEEN, Row, Sent, change_row, orphan_row, prepare, revision_of, shadow_row
+from sync.rows import BUSY, TWICE, UNSEEN, Row, Sent, change_row, known_id, orphan_row, prepare, revision_of, shadow_row
 from sync.scoping import Sources, cascade, mention, sources
+from sync.settle import forbidden, locate, scope_changed, settle
 from sync.shadow import rebased, undone
 from sync.stamp import is_repeat
+
+Answer = TypeVar("Answer")
+Done = TypeVar("Done")
 
 _NO_HISTORY = store.History((), {})
 _ISSUED_AT_ONCE = 500
@@ -47,14 +51,18 @@ async def apply(
     Raises nothing for a row; DBAPIError only when the database itself fails, or without `careful` (which costs two round
     trips) when a value is one that it can't hold: the caller then begins anew, carefully.
     """
-    rows = [prepare(actor, record, each, moment) for each in sent]
+    ids = dict.fromkeys(row_id for each in sent if (row_id := known_id(each)))
+    locking = store.lock(connection, record, [*ids])
+    locked, rows = await _beside(locking, lambda: [prepare(actor, record, each, moment) for each in sent])
     firsts: dict[str, Row] = {}
     for row in rows:
         if row.known_id:
             firsts.setdefault(row.id, row)
     waiting = list(firsts.values())
-    for _ in range(_ROUNDS):
-        waiting = await _round(connection, actor, record, waiting, moment, registry, careful=careful)
+    for number in range(_ROUNDS if waiting else 0):
+        if number:
+            locked = await store.lock(connection, record, [row.id for row in waiting])
+        waiting = await _round(connection, actor, record, waiting, locked, moment, registry, careful=careful)
         if not waiting:
             break
     for row in waiting:
@@ -83,30 +91,49 @@ def _said(row: Row) -> bool:
     return bool(row.outcomes or row.problems) and not row.repeat
 
 
+async def _beside(asked: Coroutine[Any, Any, Answer], work: Callable[[], Done]) -> tuple[Answer, Done]:
+    """What PostgreSQL is asked, and what Python does meanwhile."""
+    asking = asyncio.create_task(asked)
+    try:
+        await asyncio.sleep(0)  # it is sent
+        done = work()
+    except BaseException:
+        asking.cancel()
+        await asyncio.wait([asking])
+        raise
+    return await asking, done
+
+
 async def _round(
-    connection: AsyncConnection, actor: Actor, record: Record, rows: list[Row], moment: Moment, registry: Registry, *, careful: bool
+    connection: AsyncConnection,
+    actor: Actor,
+    record: Record,
+    rows: list[Row],
+    locked: store.Masters,
+    moment: Moment,
+    registry: Registry,
+    *,
+    careful: bool,
 ) -> list[Row]:
     """One pass over the rows that wait; returns those that met a concurrent insert."""
-    if not rows:
-        return []
-    floor = await _load(connection, actor, record, rows)
+    floor = locked.revision_floor
+    await _load(connection, actor, record, rows, locked)
     await _merge(connection, actor, record, rows)
     await _note_lost(connection, actor, record, rows, floor)
-    found = await sources(connection, record, registry, [row.after for row in rows if row.after and _scope_changed(record, row)])
+    found = await sources(connection, record, registry, [row.after for row in rows if row.after and scope_changed(record, row)])
     proofs = await evidence.promise(connection, actor, registry, record, rows)
-    for row in rows:
-        _settle(actor, record, row, found, proofs, moment, floor)
-    await place(connection, record, rows)
+    located = [(row, locate(actor, record, row, found)) for row in rows]
+
+    def settle_all() -> None:
+        for row, misplaced in located:
+            settle(actor, record, row, misplaced, found=found, proofs=proofs, moment=moment, floor=floor)
+
+    await _beside(place(connection, record, rows), settle_all)
     await claim(connection, actor, record, rows, moment)
     written = [row for row in rows if row.changed]
-    storing = asyncio.create_task(_store(connection, record, written, careful=careful))
-    try:
-        await asyncio.sleep(0)  # it is sent: while PostgreSQL writes, Python prepares what follows
-        entries = None if careful else _entries(actor, record, rows, found)
-        stored = await storing
-    except BaseException:
-        storing.cancel()
-        raise
+    stored, entries = await _beside(
+        _store(connection, record, written, careful=careful), lambda: None if careful else _entries(actor, record, rows, found)
+    )
     again = [row for row in written if row.id not in stored]
     done = [row for row in rows if row not in again] if again else rows
     if again or entries is None:
@@ -115,14 +142,13 @@ async def _round(
     return again
 
 
-async def _load(connection: AsyncConnection, actor: Actor, record: Record, rows: Sequence[Row]) -> int:
-    """What the server has of the rows; returns the floor of revisions."""
-    masters, floor = await store.lock(connection, record, [row.id for row in rows])
+async def _load(connection: AsyncConnection, actor: Actor, record: Record, rows: Sequence[Row], locked: store.Masters) -> None:
+    """What the server has of the rows."""
     devices = {row.edit.device_id for row in rows} - {None}
     shadows = await store.shadows(connection, devices, record, [row.id for row in rows]) if devices else {}
     granted = frozenset(actor.scopes)
     for row in rows:
-        row.before, row.scopes_before = masters.get(row.id, (None, ()))
+        row.before, row.scopes_before = locked.found.get(row.id, (None, ()))
         row.after, row.scopes = row.before, row.scopes_before
         row.changed, row.outcomes, row.shadow = (), (), None  # of the round before, if there was one
         row.visible = row.before is None or (record.may(actor.role, Verb.READ) and not granted.isdisjoint(row.scopes_before))
@@ -135,7 +161,6 @@ async def _load(connection: AsyncConnection, actor: Actor, record: Record, rows:
             row.repeat = is_repeat(row.stamp, shadow.counter) or (row.passed_on and shadow.counter > 0)
             row.seen = shadow
     await _rebase(connection, record, [row for row in rows if not (row.repeat or row.report)])
-    return floor
 
 
 async def _rebase(connection: AsyncConnection, record: Record, rows: Sequence[Row]) -> None:
@@ -159,7 +184,7 @@ async def _merge(connection: AsyncConnection, actor: Actor, record: Record, rows
             continue
         if not row.visible:
             row.refuse(UNSEEN)
-        elif problem := _forbidden(actor.role, record, row):
+        elif problem := forbidden(actor.role, record, row):
             row.refuse(problem)
         else:
             candidates.append(row)
@@ -184,51 +209,6 @@ async def _note_lost(connection: AsyncConnection, actor: Actor, record: Record, 
     for row in gone:
         restored = undone(row.before or {}, history.get(row.id, _NO_HISTORY)[0])
         row.outcomes = (*row.outcomes, *lost_in_restore(plan, actor.role, row.assumed or {}, row.edit.mine, restored))
-
-
-def _forbidden(role: Role, record: Record, row: Row) -> Problem | None:
-    if row.before is None:
-        return None if record.may(role, Verb.CREATE) else Problem("CREATE_FORBIDDEN", f"您的角色不能新建{record.label}")
-    return None if record.may(role, Verb.UPDATE) else Problem("UPDATE_FORBIDDEN", f"您的角色不能修改{record.label}")
-
-
-def _scope_changed(record: Record, row: Row) -> bool:
-    names = {record.scope.area, record.scope.parent, *record.scope.keys.values()}
-    return row.before is None or not names.isdisjoint(row.changed)
-
-
-def _settle(actor: Actor, record: Record, row: Row, found: Sources, proofs: evidence.Proofs, moment: Moment, floor: int) -> None:
-    """Scopes, server-owned columns and the record's rules for a row that the merge changed; refuses it if one says no."""
-    if not row.changed or row.after is None:
-        return
-    after = row.after
-    if _scope_changed(record, row):
-        row.scopes = found.scopes(record, after, actor.user_id)
-    problems = [*_faults(actor, record, row, found, moment)]
-    if record.issued_when:
-        problems += evidence.issue(actor, record, row, proofs, moment)
-    if problems:
-        row.refuse(*problems)
-        return
-    after["revision"] = max(revision_of(row.before), floor) + 1
-    after["stamp"] = row.edit.mine.get("stamp")
-    after["created_at"] = row.before["created_at"] if row.before else moment.text
-    after["updated_at"] = moment.text
-
-
-def _faults(actor: Actor, record: Record, row: Row, found: Sources, moment: Moment) -> Iterable[Problem]:
-    after = row.after
-    assert after is not None  # a changed row has an after-state
-    for column in record.required:
-        if after[column.name] is None:
-            yield Problem("REQUIRED", f"{column.label}（{column.name}）不能为空", column.name)
-    if record.scope.area and _scope_changed(record, row) and after[record.scope.area] and after[record.scope.area] not in found.chains:
-        yield Problem("AREA_UNKNOWN", f"没有区划代码 {after[record.scope.area]}", record.scope.area)
-    elif frozenset(row.scopes).isdisjoint(actor.scopes):
-        yield OUTSIDE
-    yield from normalise(record, after, row.changed)
-    for rule in record.rules:
-        yield from rule(after, row.before, moment.now)
 
 
 async def _store(connection: AsyncConnection, record: Record, rows: Sequence[Row], *, careful: bool) -> frozenset[str]:
@@ -309,6 +289,6 @@ def _issued(before: Document, scopes: tuple[str, ...], moment: Moment) -> Row:
 
 
 def _is_orphan(record: Record, row: Row, found: Sources) -> bool:
-    if not record.scope.parent or not _scope_changed(record, row) or row.after is None:
+    if not record.scope.parent or not scope_changed(record, row) or row.after is None:
         return False
     return row.after[record.scope.parent] not in found.parents
