@@ -30,7 +30,7 @@ class Sizes:
 
     page: int = 1000
     pages: int = 20  # of a turn
-    pushes: tuple[tuple[int, int, int], ...] = ((100, 20, 1), (1000, 5, 1), (1000, 8, 4))  # per batch, batches per turn, terminals
+    pushes: tuple[tuple[int, int, int], ...] = ((100, 40, 1), (1000, 10, 1), (1000, 12, 4))  # per batch, batches per turn, terminals
     alone: int = 200  # requests of one client, one after the other
     together: int = 2000  # requests of all connections
     connections: int = 32
