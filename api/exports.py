@@ -28,7 +28,7 @@ from geo import coverage as counting
 from geo.areas import area_detail
 from geo.coverage import Day, settled_day
 from geo.export import Shape, shapes
-from geo.indicators import engine
+from geo.indicators import engine, today
 from schema.actor import Actor
 from schema.areas import Level, Tree
 from schema.indicators import Indicator
@@ -144,7 +144,7 @@ async def _sheet(connection: AsyncConnection, asked: Asked, rows: list[AreaValue
     place = await area_detail(connection, asked.area)
     assert place is not None  # check_scope has found it
     indicator, made = asked.indicator, engine()
-    on = settled_day(made, indicator, asked.day).on
+    on = settled_day(made, indicator, asked.day, today(now)).on
     source = next((row.target_source for row in rows if row.target_source), None)
     facts = [
         ("指标", f"{indicator.id} {indicator.label}"),

@@ -27,7 +27,7 @@ from api.context import RequestContext
 from api.graphql.types import JSON, AreaName
 from api.planning import Inputs
 from geo.demand import ABOVE, NOWHERE, Site, Town, sites_of, stops_of, towns_of
-from geo.disclosure import month_end
+from geo.disclosure import settled
 from geo.indicators import today
 from schema.actor import Actor
 from schema.planning import AccessMeasure, PlanKind, PlanState, SiteKind
@@ -172,7 +172,7 @@ async def access(
     found = await asyncio.to_thread(_reach, asked)
     return AccessAnswer(
         asked=asked,
-        as_of=month_end(on).isoformat(),
+        as_of=settled(on, on).isoformat(),
         unit="MINUTES" if in_minutes else "KM",
         travel=found.said,
         sites=len(sites),
@@ -222,7 +222,7 @@ async def start_plan(info: ContextInfo, kind: PlanKind, area: strawberry.ID, par
         await require_area(connection, actor, area)
         make = _route_inputs if kind is PlanKind.ROUTE else _siting_inputs
         inputs = await make(connection, actor, area, parameters, on)
-        versions = {"asOf": month_end(on).isoformat(), "areas": await _areas_version(connection), "roads": digest}
+        versions = {"asOf": settled(on, on).isoformat(), "areas": await _areas_version(connection), "roads": digest}
         made = Inputs(inputs | {"roads": digest} | _assumed(), versions)
         run_id = await planning.add(connection, actor, kind, area, _told(parameters), made, context.now)
         await _audit(connection, context, actor, "PLAN_STARTED", run_id, kind.value, area)

@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from geo.areas import EVERY, inside, valid
 from geo.curves import AMOUNT, documents
-from geo.disclosure import PERSONS, month_end, published, rounded
+from geo.disclosure import decided, entered, published, rounded, settled
 from geo.facts import fact_name, facts
 from geo.indicators import Engine, engine, read_state
 from geo.scope import READABLE
@@ -22,6 +22,7 @@ from schema.actor import Actor, Role
 from schema.areas import ROOT, Level, Tree
 from schema.base import Record, Verb
 from schema.indicators import Areas, Indicator, Measure, Period, Side
+from schema.indicators import day as day_of
 from schema.problems import Problem, Refused
 
 PUBLISHED_TO = frozenset({Role.ADMIN, Role.SUPERVISOR, Role.CDC})
@@ -92,9 +93,9 @@ class Item:
         return f"{self.area}:{self.id}"
 
 
-def settled_day(made: Engine, indicator: Indicator, asked: Day) -> Day:
-    """The day for which the answer holds: of persons only the ends of whole months are published."""
-    return Day(month_end(asked.on), asked.period) if made.declared.personal(indicator) else asked
+def settled_day(made: Engine, indicator: Indicator, asked: Day, today: date) -> Day:
+    """The day for which the answer holds: of persons only the ends of whole months that are past are published."""
+    return Day(settled(asked.on, today), asked.period) if made.declared.personal(indicator) else asked
 
 
 # --- values -----------------------------------------------------------------------------------------------------------------
@@ -161,6 +162,7 @@ _NATIONAL = (
     "NOT EXISTS (SELECT FROM area p WHERE p.layers @> ARRAY['province'] AND p.level = 'province' AND p.valid_to IS NULL"
     f" AND p.code <> ALL({_SCOPES}))"
 )
+_TODAY = text(f"SELECT {day_of('now()')}")
 _DAYS = "day(i, d) AS MATERIALIZED (SELECT * FROM unnest(CAST(:indexes AS integer[]), CAST(:days AS date[])))"
 
 
@@ -177,8 +179,7 @@ async def _values(
 ) -> list[AreaValue]:
     made = engine()
     require_reader(made, actor, indicator)
-    settled = [settled_day(made, indicator, day) for day in days]
-    query = await _Query.of(connection, made, indicator, area, settled)
+    query = await _Query.of(connection, made, indicator, area, days)
     query.wide = wide
     wanted = f"wanted AS MATERIALIZED (SELECT DISTINCT g.code FROM day y CROSS JOIN {query.areas_then} g WHERE {chosen})"
     sql = f"""
@@ -195,7 +196,7 @@ SELECT array_agg(r.i) AS i, array_agg(r.code) AS code, array_agg(r.name) AS name
     # One row of arrays: thousands of rows would cost as much as their counting.
     found = (await connection.execute(text(sql), {**query.parameters, **more, "scopes": list(actor.scopes)})).one()
     aims = await targets_of(connection, indicator.id)
-    on = [day.on for day in settled]
+    on = query.parameters["days"]
     shown = _Shown(_personal(made, indicator.numerator), _personal(made, indicator.denominator), indicator.denominator == "")
     return [
         shown.value(code, name, _LEVELS[level], on[i], effective(aims, chain.split(","), on[i].year) if aims else None, derived, top, whole)
@@ -269,14 +270,14 @@ class _Query:
     wide: bool = False
 
     @staticmethod
-    async def of(connection: AsyncConnection, made: Engine, indicator: Indicator, area: str, days: Sequence[Day]) -> _Query:
-        state = await read_state(connection)
-        today = state is not None and [day.on for day in days] == [state.day]
-        parameters = {"area": area, "indexes": list(range(len(days))), "days": [day.on for day in days]}
-        period = days[0].period if days else Period.YEAR
-        return _Query(
-            made, indicator, area, period, state is not None, today and not made.declared.personal(indicator), not today, parameters
-        )
+    async def of(connection: AsyncConnection, made: Engine, indicator: Indicator, area: str, asked: Sequence[Day]) -> _Query:
+        state, personal = await read_state(connection), made.declared.personal(indicator)
+        now = state.day if state else await connection.scalar(_TODAY)
+        days = [settled_day(made, indicator, day, now).on for day in asked]
+        today = state is not None and days == [now]
+        parameters = {"area": area, "indexes": list(range(len(days))), "days": days} | ({"entered": settled(now, now)} if personal else {})
+        period = asked[0].period if asked else Period.YEAR
+        return _Query(made, indicator, area, period, state is not None, today and not personal, not today, parameters)
 
     @property
     def areas_then(self) -> str:
@@ -323,10 +324,18 @@ class _Query:
             drawn, n = f"'{fact_name(measure, self.period)}'{self._here('c')}", AMOUNT.format("c", "y.d")
             return f"""SELECT y.i, '{measure.name}' AS measure, c.area, {n} AS n, {n} AS shown
               FROM day y CROSS JOIN indicator_curve c WHERE c.measure = {drawn}"""
+        if measure.personal:
+            return self._persons(measure)
         n = "count(DISTINCT f.unit_id)" if measure.unit else "sum(f.amount)"
-        shown = rounded(n, PERSONS.format("f.doc_id")) if measure.personal else n
-        return f"""SELECT y.i, '{measure.name}' AS measure, f.area, {n} AS n, {shown} AS shown
+        return f"""SELECT y.i, '{measure.name}' AS measure, f.area, {n} AS n, {n} AS shown
           FROM day y JOIN {self.source(measure)} f ON f.starts <= y.d AND f.ends > y.d GROUP BY y.i, f.area"""
+
+    def _persons(self, measure: Measure) -> str:
+        known = entered(measure.record, "f.doc_id", "CAST(:entered AS date)")
+        return f"""SELECT i, measure, area, {decided("n", "shown")} AS n, shown FROM (
+          SELECT i, measure, area, n, {rounded("n", "area")} AS shown FROM (
+            SELECT y.i, '{measure.name}' AS measure, f.area, sum(f.amount) AS n
+              FROM day y JOIN {self.source(measure)} f ON f.starts <= y.d AND f.ends > y.d WHERE {known} GROUP BY y.i, f.area) c) s"""
 
     def drawn(self, measure: Measure) -> bool:
         """Whether there are curves of it."""
@@ -411,7 +420,7 @@ async def items(
     shown = top if part is Part.NUMERATOR else whole
     if shown == "" or (part is Part.GAP and _listed(made, top) != _listed(made, whole)):
         raise Refused(Problem("PART_INVALID", f"指标 {indicator.id} 没有这一部分的名单。", "part"))
-    query = await _Query.of(connection, made, indicator, area, [settled_day(made, indicator, day)])
+    query = await _Query.of(connection, made, indicator, area, [day])
     query.kept = query.kept and isinstance(shown, Areas)
     area_after, _, id_after = after.partition(":")
     query.parameters |= {"first": first, "area_after": area_after, "id_after": id_after, "scopes": list(actor.scopes)}

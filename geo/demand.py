@@ -14,7 +14,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from geo.areas import inside, valid
-from geo.disclosure import PERSONS, month_end, rounded
+from geo.disclosure import entered, rounded, settled
 from geo.facts import facts
 from geo.indicators import engine, read_state
 from geo.scope import READABLE
@@ -61,18 +61,19 @@ async def towns_of(connection: AsyncConnection, area: str, on: date) -> list[Tow
     measure = made.declared.measures[MEASURE]
     stored = await read_state(connection) is not None
     source = "indicator_fact" if stored else f"({facts(made.registry, (measure,))})"
-    rows = await connection.execute(text(_towns(source, area)), {"area": area, "on": on, "settled": month_end(on)})
+    rows = await connection.execute(text(_towns(source, area)), {"area": area, "on": on, "settled": settled(on, on)})
     return [Town(row.code, row.name, row.lon, row.lat, row.placed, int(row.persons), row.layer) for row in rows]
 
 
 def _towns(source: str, area: str) -> str:
-    count = rounded("sum(f.amount)", PERSONS.format("f.doc_id"))
+    known = entered("patient", "f.doc_id", "CAST(:settled AS date)")
     return f"""
 WITH local AS (
-  SELECT f.area, {count} AS n FROM {source} f
-   WHERE f.measure = '{MEASURE}' AND f.starts <= :settled AND f.ends > :settled
-     AND f.area = ANY(ARRAY(SELECT a.code FROM area a WHERE {inside("a", area)}))
-   GROUP BY f.area
+  SELECT area, {rounded("n", "area")} AS n FROM (
+    SELECT f.area, sum(f.amount) AS n FROM {source} f
+     WHERE f.measure = '{MEASURE}' AND f.starts <= :settled AND f.ends > :settled AND {known}
+       AND f.area = ANY(ARRAY(SELECT a.code FROM area a WHERE {inside("a", area)}))
+     GROUP BY f.area) c
 ), town AS (
   SELECT a.code, a.name, a.chain, a.point FROM area a WHERE a.layers @> ARRAY['township'] AND {inside("a", area)} AND {valid("a")}
 ), home AS (
@@ -81,7 +82,8 @@ WITH local AS (
 ), every AS (
   SELECT t.code, t.name, t.chain, t.point, true AS layer FROM town t
   UNION ALL
-  SELECT a.code, a.name, a.chain, a.point, false FROM home h JOIN area a ON a.code = h.code WHERE h.code NOT IN (SELECT code FROM town)
+  SELECT a.code, a.name, a.chain, a.point, false FROM home h JOIN area a ON a.code = h.code
+   WHERE h.n > 0 AND h.code NOT IN (SELECT code FROM town)
 ), middle AS (
   SELECT e.area_code AS code, ST_SetSRID(ST_MakePoint(
            percentile_cont(0.5) WITHIN GROUP (ORDER BY ST_X(e.location_wgs84)),
