@@ -6,6 +6,7 @@ changed with it. It is looked up at each request, so that a revoked one is refus
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import re
 import secrets
@@ -107,7 +108,8 @@ async def tokens_of(connection: AsyncConnection, actor: Actor, user_id: str | No
 
 async def reading(request: Request) -> Reading:
     """Who asks for something to read, by access token or read token. Raises Refused: UNAUTHENTICATED, READ_TOKEN_…, TOKEN_…, DEVICE_…"""
-    token = bearer(request.headers.get("authorization"))
+    header = request.headers.get("authorization", "")
+    token = bearer(header) or _password(header)
     if token is None:
         raise Refused(NOBODY)
     accounts: Accounts = request.app.state.accounts
@@ -116,6 +118,18 @@ async def reading(request: Request) -> Reading:
         return await _by_read_token(accounts, token, now)
     proof = Proof(request.headers.get("dpop"), request.method, request.url.path)
     return Reading((await accounts.authenticate(token, now, proof)).actor)
+
+
+def _password(header: str) -> str | None:
+    """A read token as the password of any user: what map programs can send that know no header of one's own (QGIS before 3.24)."""
+    scheme, _, encoded = header.partition(" ")
+    if scheme.lower() != "basic":
+        return None
+    try:
+        password = base64.b64decode(encoded, validate=True).decode().partition(":")[2]
+    except ValueError:
+        return None
+    return password if password.startswith(PREFIX) else None
 
 
 async def _by_read_token(accounts: Accounts, token: str, now: datetime) -> Reading:

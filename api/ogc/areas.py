@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import date
 from types import MappingProxyType
 from typing import Any
@@ -47,6 +47,8 @@ _AREA: Mapping[str, Schema] = {
 # The outline of the day, or else the newest there is: old codes may have none of their time.
 _OUTLINE = """LEFT JOIN LATERAL (SELECT b.geom, b.provenance FROM area_boundary b WHERE b.code = a.code
   ORDER BY (b.valid_from <= {on}::date AND (b.valid_to IS NULL OR b.valid_to > {on}::date)) DESC, b.valid_from DESC LIMIT 1) o ON true"""
+# Areas without any outline come last: map programs take a layer that begins with ten of them for one without geometries.
+_BARE = "NOT EXISTS (SELECT FROM area_boundary x WHERE x.code = {})"
 _DERIVED = "coalesce(o.provenance = 'derived', false)"
 
 
@@ -84,13 +86,21 @@ class AreaLayer:
         used = f"a.valid_from <= {parameters.bind(last)}::date AND (a.valid_to IS NULL OR a.valid_to > {parameters.bind(first)}::date)"
         conditions = [used, *(f"a.{name} = {parameters.bind(text)}::text" for name, text in asked.own.items())]
         if asked.after:
-            conditions.append(f'a.code COLLATE "C" > {parameters.bind(area_of(asked.after, "after"))}::text')
+            after = f"{parameters.bind(area_of(asked.after, 'after'))}::text"
+            conditions.append(f'({_BARE.format("a.code")}, a.code COLLATE "C") > ({_BARE.format(after)}, {after})')
         if asked.within:
             conditions.append(f"a.chain @> ARRAY[{parameters.bind(asked.within)}::text]")
         states = areas_on("a", last if asked.span else None)
+        matched = await self._matched(source, states, conditions, parameters) if asked.probing and not asked.box else None
         found = await self._rows(source, states, conditions, parameters, asked.box, last, asked.limit + 1)
         shown = found[: asked.limit]
-        return Page(b",".join(row[1] for row in shown), len(shown), shown[-1][0] if len(found) > len(shown) else None)
+        page = Page(b",".join(row[1] for row in shown), len(shown), shown[-1][0] if len(found) > len(shown) else None)
+        return page.counted(asked) if matched is None else replace(page, matched=matched)
+
+    async def _matched(self, source: Source, states: str, conditions: Sequence[str], parameters: Parameters) -> int:
+        where = " AND ".join([f"a.layers @> ARRAY['{self.level.value}']", *conditions])
+        sql = f"SELECT count(DISTINCT a.code) FROM {states} WHERE {where}"
+        return int(await source.database.pool.fetchval(sql, *parameters.values))
 
     async def one(self, source: Source, feature_id: str, own: Mapping[str, str]) -> bytes | None:
         parameters = Parameters()
@@ -101,19 +111,19 @@ class AreaLayer:
     async def _rows(
         self, source: Source, states: str, conditions: Sequence[str], parameters: Parameters, box: Box | None, on: date, limit: int
     ) -> list[Any]:
-        """(code, feature) in order of code. Of several states of a code in the time asked for, the last."""
+        """(code, feature) in order. Of several states of a code in the time asked for, the last."""
         outline = _OUTLINE.format(on=parameters.bind(on))
         where = " AND ".join([f"a.layers @> ARRAY[{parameters.bind(self.level.value)}::text]", *conditions, *_touching(box)])
         page = (
-            f'SELECT DISTINCT ON (a.code COLLATE "C") a.* FROM {states} {outline if box else ""} WHERE {where}'
-            f' ORDER BY a.code COLLATE "C", a.valid_from DESC LIMIT {limit}'
+            f'SELECT DISTINCT ON (bare, a.code COLLATE "C") a.*, {_BARE.format("a.code")} AS bare FROM {states} {outline if box else ""}'
+            f' WHERE {where} ORDER BY bare, a.code COLLATE "C", a.valid_from DESC LIMIT {limit}'
         )
         shown = (
             f"""SELECT a.code, a.name, a.level, {_DERIVED} AS derived, a.full_name AS "fullName", a.parent_code AS "parentCode","""
             ' a.valid_from AS "validFrom", a.valid_to AS "validTo"'
         )
         body = feature("a.code", "ST_AsGeoJSON(o.geom, 6)::json", f"(SELECT row_to_json(v) FROM ({shown}) v)")
-        sql = f"SELECT a.code, convert_to({body}, 'UTF8') FROM ({page}) a {outline} ORDER BY a.code COLLATE \"C\""
+        sql = f"SELECT a.code, convert_to({body}, 'UTF8') FROM ({page}) a {outline} ORDER BY a.bare, a.code COLLATE \"C\""
         return list(await source.database.pool.fetch(sql, *parameters.values))
 
 
@@ -159,12 +169,13 @@ class CoverageLayer:
 
     async def page(self, source: Source, asked: Asked) -> Page:
         values = await self._values(source, asked.within or ROOT, self._day(source, asked.own, asked.span))
-        after = area_of(asked.after, "after") if asked.after else ""
-        by_code = {value.code: value for value in values if value.code > after}
-        found = await _outlines(source, sorted(by_code), asked.box, values[0].on if values else None, asked.limit + 1)
+        by_code = {value.code: value for value in values}
+        codes = await _in_order(source, by_code, area_of(asked.after, "after") if asked.after else None)
+        found = await _outlines(source, codes, asked.box, values[0].on if values else None, asked.limit + 1)
         shown = found[: asked.limit]
         features = b",".join(_valued(self.indicator, by_code[row[0]], row) for row in shown)
-        return Page(features, len(shown), shown[-1][0] if len(found) > len(shown) else None)
+        matched = None if asked.box or asked.after else len(by_code)
+        return Page(features, len(shown), shown[-1][0] if len(found) > len(shown) else None, matched).counted(asked)
 
     async def one(self, source: Source, feature_id: str, own: Mapping[str, str]) -> bytes | None:
         values = await self._values(source, feature_id, self._day(source, own, None))
@@ -214,15 +225,23 @@ def _touching(box: Box | None) -> list[str]:
     return [some, box.condition("o.geom")]
 
 
+async def _in_order(source: Source, codes: Iterable[str], after: str | None) -> list[str]:
+    """Those behind `after`."""
+    sql = f"SELECT c FROM unnest($1::text[]) c WHERE {_BARE.format('c')}"
+    bare = {row[0] for row in await source.database.pool.fetch(sql, [*codes, *([after] if after else [])])}
+    places = sorted((code in bare, code) for code in codes)
+    return [code for no_outline, code in places if after is None or (no_outline, code) > (after in bare, after)]
+
+
 async def _outlines(source: Source, codes: Sequence[str], box: Box | None, on: date | None, limit: int) -> list[Any]:
-    """(code, outline as GeoJSON, derived), in order of code; with a box those that touch it. `codes` in order."""
+    """(code, outline as GeoJSON, derived), in the order of `codes`; with a box those that touch it."""
     parameters = Parameters()
     listed, day = parameters.bind(list(codes if box else codes[:limit])), parameters.bind(on)
     where = " AND ".join(_touching(box)) or "true"
     sql = f"""
 SELECT p.code, convert_to(ST_AsGeoJSON(p.geom, 6), 'UTF8'), p.derived FROM (
-  SELECT a.code, o.geom, {_DERIVED} AS derived FROM unnest({listed}::text[]) a(code) {_OUTLINE.format(on=day)}
-   WHERE {where} ORDER BY a.code COLLATE "C" LIMIT {limit}) p ORDER BY p.code COLLATE "C\""""
+  SELECT a.code, a.at, o.geom, {_DERIVED} AS derived FROM unnest({listed}::text[]) WITH ORDINALITY a(code, at) {_OUTLINE.format(on=day)}
+   WHERE {where} ORDER BY a.at LIMIT {limit}) p ORDER BY p.at"""
     return list(await source.database.pool.fetch(sql, *parameters.values))
 
 

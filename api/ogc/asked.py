@@ -18,6 +18,7 @@ from schema.problems import Problem, Refused
 from schema.values import area_code
 
 DEFAULT_LIMIT = 100
+PROBE = 10
 FIRST_DAY, LAST_DAY = date(1900, 1, 1), date(2200, 12, 31)
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
 _INSTANT = re.compile(r"\d{4}-\d{2}-\d{2}[Tt]\d{2}:\d{2}:\d{2}(\.\d+)?([Zz]|[+-]\d{2}:\d{2})")
@@ -34,15 +35,21 @@ class Box:
 
     def condition(self, geometry: str) -> str:
         """SQL for touching the box. It holds the numbers themselves: only then does the planner know how much is in the box."""
-        spans = [(self.west, self.east)] if self.west <= self.east else [(self.west, 180.0), (-180.0, self.east)]
-        return "(" + " OR ".join(self._meets(geometry, west, east) for west, east in spans) + ")"
-
-    def _meets(self, geometry: str, west: float, east: float) -> str:
-        ends = [f"ST_Point({float(x)!r}::float8, {float(y)!r}::float8, 4326)" for x, y in ((west, self.south), (east, self.north))]
-        # The envelope of a diagonal, since a box may be as narrow as a line: ST_MakeEnvelope would make a polygon that is none.
         # && drops most rows at a hundredth of the price, and finds the others by an index.
-        envelope = f"ST_Envelope(ST_MakeLine({ends[0]}, {ends[1]}))"
-        return f"({geometry} && {envelope} AND ST_Intersects({geometry}, {envelope}))"
+        return "(" + " OR ".join(f"({geometry} && {each} AND ST_Intersects({geometry}, {each}))" for each in self._envelopes()) + ")"
+
+    def share(self, column: str) -> str:
+        """SQL of the share of the rows of table `c.oid` that is in the box, as far as the planner knows."""
+        return "(" + " + ".join(f"_postgis_selectivity(c.oid::regclass, '{column}', {each})" for each in self._envelopes()) + ")"
+
+    def _envelopes(self) -> list[str]:
+        spans = [(self.west, self.east)] if self.west <= self.east else [(self.west, 180.0), (-180.0, self.east)]
+        return [self._envelope(west, east) for west, east in spans]
+
+    def _envelope(self, west: float, east: float) -> str:
+        """Of a diagonal, since a box may be as narrow as a line: ST_MakeEnvelope would make a polygon that is none."""
+        ends = [f"ST_Point({float(x)!r}::float8, {float(y)!r}::float8, 4326)" for x, y in ((west, self.south), (east, self.north))]
+        return f"ST_Envelope(ST_MakeLine({ends[0]}, {ends[1]}))"
 
 
 @dataclass(frozen=True)
@@ -63,6 +70,11 @@ class Asked:
     span: Span | None = None
     within: str | None = None
     own: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def probing(self) -> bool:
+        """A glance at the beginning, by which map programs learn the columns: they want to know how many there are, too."""
+        return self.after is None and self.limit <= PROBE
 
 
 def invalid(name: str, message: str) -> Refused:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Protocol
 
@@ -28,11 +28,19 @@ class Source:
 
 @dataclass(frozen=True)
 class Page:
-    """Features as GeoJSON texts with commas between; `after` leads to the next page, None: this is the last."""
+    """Features as GeoJSON texts with commas between; `after` leads to the next page, None: this is the last.
+
+    matched  how many there are on all pages, if it is known
+    """
 
     features: bytes
     count: int
     after: str | None
+    matched: int | None = None
+
+    def counted(self, asked: Asked) -> Page:
+        """A page that is the first and the last says how many there are."""
+        return self if asked.after or self.after else replace(self, matched=self.count)
 
 
 class Layer(Protocol):

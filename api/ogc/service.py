@@ -151,7 +151,8 @@ def _plain(call: Call, document: documents.Document) -> bytes:
 
 def feature_collection(page: Page, links: list[documents.Document]) -> bytes:
     """The page as GeoJSON, its features untouched as they came."""
-    head = b'{"type":"FeatureCollection","numberReturned":%d,"links":%b,"features":[' % (page.count, orjson.dumps(links))
+    matched = b"" if page.matched is None else b'"numberMatched":%d,' % page.matched
+    head = b'{"type":"FeatureCollection",%b"numberReturned":%d,"links":%b,"features":[' % (matched, page.count, orjson.dumps(links))
     return b"%b%b]}" % (head, page.features)
 
 

@@ -15,6 +15,8 @@ from typing import Any
 import httpx
 import pytest
 import pytest_asyncio
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import create_async_engine
 from starlette.applications import Starlette
@@ -22,8 +24,8 @@ from starlette.applications import Starlette
 from api.accounts import create_user
 from api.app import build
 from api.bench.mvt import layers
-from api.ogc.asked import Asked
-from api.ogc.layers import Source
+from api.ogc.asked import Asked, Box
+from api.ogc.layers import Page, Source
 from api.ogc.records import layer_of
 from api.settings import Settings, engine_url
 from geo.indicators import today
@@ -368,7 +370,7 @@ async def test_areas_are_those_of_the_day_and_say_when_derived(world: World) -> 
     async def codes(query: str) -> list[str]:
         return [feature["id"] for feature in geojson((await world.get(f"/ogc/collections/areas-township/items{query}")).json())]
 
-    assert await codes("") == ["110101001", "220102001", "220102002", "220103001"]
+    assert await codes("") == ["220102001", "110101001", "220102002", "220103001"]  # what can be drawn comes first, see below
     assert await codes("?datetime=2020-01-01&within=220103") == ["220103001", "220103009"]
     assert await codes("?datetime=2020-01-01T00:00:00Z/2030-01-01T00:00:00Z&within=220103") == ["220103001", "220103009"]
     derived = {each["id"]: each["properties"]["derived"] for each in await world.items("areas-township/items")}
@@ -406,6 +408,80 @@ async def test_pages_of_areas_go_on_by_code(world: World) -> None:
             url = next_link(document)
         assert seen == [feature["id"] for feature in await world.items(path)]
         assert len(seen) >= 3
+
+
+async def test_layers_begin_with_what_can_be_drawn(world: World) -> None:
+    """QGIS 3.22 looks at the first ten features and opens a layer without geometries if none of them has one."""
+    for path in ("areas-township/items", "coverage-township-ENT-COUNT/items"):
+        first, *others = await world.items(path)
+        assert (first["id"], first["geometry"]["type"]) == ("220102001", "MultiPolygon")
+        assert [each["geometry"] for each in others] == [None] * len(others)
+
+
+async def test_a_glance_and_a_whole_say_how_many_there_are(world: World) -> None:
+    """QGIS shows 0 features where `numberMatched` is missing from its first request, of ten."""
+
+    async def matched(query: str) -> int | None:
+        answer = (await world.get(f"/ogc/collections/{query}")).json()
+        geojson(answer)
+        found: int | None = answer.get("numberMatched")
+        return found
+
+    assert await matched("enterprises/items?limit=2") == len(PLACES)
+    assert await matched("enterprises/items") == len(PLACES)
+    assert await matched("enterprises/items?limit=1&bbox=125.1,43.1,125.2,43.2") == 2
+    assert await matched("areas-township/items?limit=1&within=220102") == 2
+    assert await matched("coverage-county-IND-01/items?limit=1") == 2
+    assert await matched("areas-county/items?bbox=125.1,43.1,125.2,43.2") == 1
+    last = (await world.items("enterprises/items?limit=5"))[-1]["id"]
+    assert await matched(f"enterprises/items?after={last}") is None
+
+
+MANY = """INSERT INTO enterprise (id, name, area_code, status, location_wgs84, revision, deleted, created_at, updated_at, scopes)
+  SELECT CAST(format('019bb000-0000-7000-8000-%s', lpad(n::text, 12, '0')) AS uuid), 'x', '110101001', 'OPERATING',
+         CASE WHEN n % 9 > 0 THEN ST_SetSRID(ST_MakePoint(n / 45, n % 7), 4326) END,
+         1, n % 11 = 0, now(), now(), CASE WHEN n % 5 = 0 THEN '{}'::text[] ELSE '{110000}' END
+    FROM generate_series(1, 400) n"""
+IN_BOX = """SELECT id::text FROM enterprise WHERE NOT deleted AND scopes && '{110000}' AND ST_X(location_wgs84) BETWEEN $1 AND $2
+  AND ST_Y(location_wgs84) BETWEEN $3 AND $4 ORDER BY id"""
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def many(world: World) -> AsyncIterator[Source]:
+    """They come in the order of their places, as when a register is filled area by area: what comes next may be far away."""
+    await world.execute(MANY)
+    await world.execute("ANALYZE enterprise")
+    actor = Actor("00000000-0000-7000-8000-000000000002", "many", Role.SUPERVISOR, ("110000",))
+    yield Source(world.app.state.database, actor, datetime.now(UTC))
+    await world.execute("DELETE FROM enterprise WHERE name = 'x'")
+
+
+@settings(max_examples=25)
+@given(west=st.integers(0, 9), width=st.integers(0, 9), south=st.integers(0, 7), height=st.integers(0, 7), limit=st.integers(1, 30))
+async def test_pages_of_any_box_have_each_feature_once(many: Source, west: int, width: int, south: int, height: int, limit: int) -> None:
+    layer, box = layer_of(load()["enterprise"], Role.SUPERVISOR, load()), Box(west, south, west + width, south + height)
+    assert layer
+    seen: list[str] = []
+    page: Page | None = None
+    while page is None or page.after:
+        page = await layer.page(many, Asked(limit=limit, after=page.after if page else None, box=box))
+        assert page.count == limit or not page.after
+        seen += [each["id"] for each in json.loads(b"[%b]" % page.features)]
+    expected = await many.database.pool.fetch(IN_BOX, *(float(each) for each in (west, west + width, south, south + height)))
+    assert seen == [row["id"] for row in expected]
+
+
+async def test_a_crowded_box_is_walked_and_a_small_one_is_not(many: Source) -> None:
+    layer = layer_of(load()["enterprise"], Role.SUPERVISOR, load())
+    assert layer
+
+    async def rows(*numbers: float, who: Source = many, limit: int = 20) -> int:
+        return await layer._worth_walking(who, Asked(limit=limit, box=Box(*numbers)))
+
+    assert 200 < await rows(0, 0, 9, 9) < 420
+    assert await rows(0, 0, 1, 1) == await rows(0, 0, 9, 9, limit=5000) == 0
+    county = replace(many, actor=replace(many.actor, scopes=("110101",)))
+    assert await rows(0, 0, 9, 9, who=county) == 0
 
 
 @pytest.mark.parametrize(
@@ -519,6 +595,17 @@ async def test_a_read_token_reads_and_changes_nothing(world: World) -> None:
     assert secret not in stored["row"]
     detail = await world.rows("SELECT string_agg(detail::text, '') AS all FROM audit_entry")
     assert secret not in detail[0]["all"]
+
+
+async def test_a_read_token_is_a_password_too(world: World) -> None:
+    """QGIS before 3.24 knows no header of one's own, but user and password; an access token is no password."""
+    _, secret = await world.read_token("ins")
+    for path in ("/ogc/collections/enterprises/items", "/tiles/areas/6/54/23"):
+        assert (await world.http.get(path, auth=("anybody", secret))).status_code in (200, 204)
+        for password in (await world.token("ins"), "zjr_x", PASSWORD, ""):
+            assert (await world.http.get(path, auth=("ins", password))).status_code == 401
+    answer = await world.http.get("/ogc/collections/enterprises/items", auth=("", secret))
+    assert len(geojson(answer.json())) == 5
 
 
 async def test_a_revoked_token_is_refused_and_nothing_is_read(world: World) -> None:
