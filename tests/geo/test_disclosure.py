@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from graphql import GraphQLInputObjectType, GraphQLObjectType, build_schema, get_named_type
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import Bounds, LinearConstraint, milp
@@ -18,14 +19,18 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from api import cluster
+from api.settings import ROOT as ROOT_FOLDER
 from api.settings import engine_url
 from geo import coverage as counting
 from geo.coverage import Day, Part, items
 from geo.demand import towns_of
 from geo.disclosure import month_end, rounded, settled
+from schema.actor import Role
 from schema.areas import ROOT, Level
+from schema.base import Verb
 from schema.indicators import catalogue
 from schema.problems import Refused
+from schema.registry import load
 from tests.geo.counting_world import CDC, CHIEF, START, Register, chain, draw
 
 TOWNSHIPS = ["220102001", "220102002", "220103001", "110101001"]
@@ -340,6 +345,18 @@ def test_a_small_cell_decides_by_its_figure(runner: asyncio.Runner, register: Re
 
     figure, needing = runner.run(body())
     assert (figure, needing) in ((0, 0), (5, 1))
+
+
+def test_no_record_that_supervisors_read_leads_to_patients() -> None:
+    """Neither by a relation nor by a filter, an order or a count over one; nor does a record of later issues that names patients."""
+    registry = load()
+    closed = {record.name for record in registry.values() if not any(record.may(role, Verb.READ) for role in (Role.ADMIN, Role.SUPERVISOR))}
+    naming = {record.name for record in registry.values() if any(column.ref == "patient" for column in record.columns)}
+    assert {"patient"} | naming <= closed
+    printed = build_schema((ROOT_FOLDER / "schema" / "schema.graphql").read_text("utf-8"))
+    for name, kind in printed.type_map.items():
+        if isinstance(kind, GraphQLObjectType | GraphQLInputObjectType) and not name.startswith(("Patient", "Query", "Mutation")):
+            assert not [field for field, each in kind.fields.items() if get_named_type(each.type).name.startswith("Patient")], name
 
 
 def test_persons_are_listed_for_those_who_may_read_them_alone(runner: asyncio.Runner, register: Register) -> None:
