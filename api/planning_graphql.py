@@ -118,9 +118,12 @@ class PlanParameters:
     candidates: list[strawberry.ID] | None = strawberry.field(default=None, description="Townships; all of the area if left out.")
     seconds: int = strawberry.field(default=60, description="For the proof; the best answer until then is given with its gap.")
     start: list[float] | None = strawberry.field(default=None, description="lon, lat, WGS 84.")
+    end: list[float] | None = strawberry.field(default=None, description="lon, lat where the day ends; null: as `closed` says.")
     enterprises: list[strawberry.ID] | None = None
     visit_minutes: float = 60.0
     day_minutes: float = 480.0
+    departure_minutes: float = strawberry.field(default=510.0, description="After midnight, by the team's clock: arrivals count from it.")
+    severe_first: bool = strawberry.field(default=False, description="Where not all fit: as many of severe risk as can be, then others.")
     closed: bool = strawberry.field(default=True, description="Back to the start within the day.")
 
 
@@ -284,12 +287,20 @@ def _check(kind: PlanKind, given: PlanParameters) -> None:
 
 
 def _check_route(given: PlanParameters) -> None:
-    if given.start is None or len(given.start) != 2 or not (abs(given.start[0]) <= 180 and abs(given.start[1]) <= 90):
+    if given.start is None or not _is_place(given.start):
         raise _invalid("请给出起点的经度、纬度。", "start")
+    if given.end is not None and not _is_place(given.end):
+        raise _invalid("请给出终点的经度、纬度。", "end")
     if not given.enterprises or len(set(given.enterprises)) > MOST_STOPS:
         raise _invalid(f"请给出 1 至 {MOST_STOPS} 个用人单位。", "enterprises")
     if not (0 <= given.visit_minutes <= 1440 and 0 < given.day_minutes <= 1440):
         raise _invalid("每处停留和全天时间应在 0 与 1440 分钟之间。", "dayMinutes")
+    if not 0 <= given.departure_minutes < 1440:
+        raise _invalid("出发时刻应在一天之内。", "departureMinutes")
+
+
+def _is_place(given: list[float]) -> bool:
+    return len(given) == 2 and abs(given[0]) <= 180 and abs(given[1]) <= 90
 
 
 def _invalid(sentence: str, field: str) -> Refused:
@@ -334,11 +345,13 @@ async def _route_inputs(connection: AsyncConnection, actor: Actor, area: str, gi
     if len(stops) < len(ids):
         raise _invalid(f"{len(ids) - len(stops)} 个用人单位没有位置，或不在该地区。", "enterprises")
     return {
-        "stops": _table(stops, ("id", "name", "lon", "lat")),
+        "stops": _table(stops, ("id", "name", "lon", "lat", "severe")),
         "start": given.start,
+        "end": given.end,
         "visitMinutes": given.visit_minutes,
         "dayMinutes": given.day_minutes,
-        "closed": given.closed,
+        "closed": given.closed or given.end is not None,
+        "severeFirst": given.severe_first,
     }
 
 

@@ -55,6 +55,17 @@ class Site:
     capacity: int | None
 
 
+@dataclass(frozen=True)
+class Stop:
+    """An enterprise to visit; `severe`: its risk class is the higher one."""
+
+    id: str
+    name: str
+    lon: float
+    lat: float
+    severe: bool
+
+
 async def towns_of(connection: AsyncConnection, area: str, on: date) -> list[Town]:
     """All townships of an area on a day, with the patients who lived there at the end of the last whole month; in order of code."""
     made = engine()
@@ -117,13 +128,14 @@ async def sites_of(connection: AsyncConnection, actor: Actor, kind: SiteKind, on
     return [Site(row.id, row.name, row.lon, row.lat, row.capacity) for row in rows]
 
 
-async def stops_of(connection: AsyncConnection, actor: Actor, area: str, ids: Sequence[str]) -> list[Site]:
+async def stops_of(connection: AsyncConnection, actor: Actor, area: str, ids: Sequence[str]) -> list[Stop]:
     """Those of these enterprises that lie in the area, have a position and may be read, in the order asked."""
     query = text(
-        "SELECT e.id::text, e.name, ST_X(e.location_wgs84) AS lon, ST_Y(e.location_wgs84) AS lat"
+        "SELECT e.id::text, e.name, ST_X(e.location_wgs84) AS lon, ST_Y(e.location_wgs84) AS lat,"
+        " e.hazard_class IS NOT DISTINCT FROM 'SEVERE' AS severe"
         " FROM unnest(CAST(:ids AS text[])) WITH ORDINALITY u(id, at) JOIN enterprise e ON e.id::text = u.id"
         f" WHERE NOT e.deleted AND e.location_wgs84 IS NOT NULL AND {READABLE.format(alias='e', scopes=_SCOPES)}"
         " AND e.scopes @> ARRAY[:area] ORDER BY u.at"
     )
     rows = await connection.execute(query, {"ids": list(ids), "scopes": list(actor.scopes), "area": area})
-    return [Site(row.id, row.name, row.lon, row.lat, None) for row in rows]
+    return [Stop(row.id, row.name, row.lon, row.lat, row.severe) for row in rows]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -116,23 +117,38 @@ def _areas(inputs: Json, serves: Any, best: Floats, limit: float) -> list[Json]:
 
 def _route(inputs: Json, travel: Travel) -> Json:
     stops = inputs["stops"]
-    places = np.vstack((as_points([inputs["start"]]), _points(stops)))
     visits = np.full(len(stops["id"]), float(inputs["visitMinutes"]))
-    minutes = travel.costs(places, places, Unit.MINUTES)
-    np.fill_diagonal(minutes, 0.0)
-    found = plan_day(Day(minutes, visits, float(inputs["dayMinutes"]), inputs["closed"]))
+    minutes, lines = _between(inputs, travel, Unit.MINUTES), _between(inputs, travel, Unit.KM)
+    ranks = [int(severe) for severe in stops["severe"]] if inputs["severeFirst"] else None
+    found = plan_day(Day(minutes, visits, float(inputs["dayMinutes"]), inputs["closed"], ranks))
+    order = [0, *(each.stop + 1 for each in found.stops)]
+    legs = [float(lines[one, other]) for one, other in pairwise([*order, 0] if inputs["closed"] and found.stops else order)]
     return {
-        "stops": [{**_named(stops, each.stop), "arrives": round(each.arrives, 2), "leaves": round(each.leaves, 2)} for each in found.stops],
+        "stops": [
+            {**_named(stops, each.stop), "arrives": round(each.arrives, 2), "leaves": round(each.leaves, 2), "km": round(leg, 3)}
+            for each, leg in zip(found.stops, legs, strict=False)
+        ],
         "leftOut": [_named(stops, at) | {"why": _why(minutes, visits, inputs, at)} for at in found.left_out],
         "travelMinutes": round(found.travel, 2),
+        "km": round(sum(legs), 3),
         "endsAt": round(found.back, 2),
         "proven": found.proven,
         "travel": travel.said(Unit.MINUTES),
     }
 
 
+def _between(inputs: Json, travel: Travel, unit: Unit) -> Floats:
+    """From each place to each, the start first; its column is the way to where the day ends."""
+    places = np.vstack((as_points([inputs["start"]]), _points(inputs["stops"])))
+    costs = travel.costs(places, places, unit)
+    np.fill_diagonal(costs, 0.0)
+    if inputs["end"] is not None:
+        costs[:, 0] = travel.costs(places, as_points([inputs["end"]]), unit)[:, 0]
+    return costs
+
+
 def _named(stops: Json, at: int) -> Json:
-    return {name: stops[name][at] for name in ("id", "name", "lon", "lat")}
+    return {name: stops[name][at] for name in ("id", "name", "lon", "lat", "severe")}
 
 
 def _why(minutes: Floats, visits: Floats, inputs: Json, at: int) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,7 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from geo import routes
+from geo.planning import carry_out
 from geo.routes import Day, length, plan_day
+from geo.travel import Travel
+from schema.planning import PlanKind
 
 
 def day(seed: int, n: int, limit: float = 200.0, *, closed: bool = True, priority: tuple[int, ...] | None = None) -> Day:
@@ -93,3 +97,28 @@ def test_what_does_not_fit_together_is_refused() -> None:
         plan_day(Day(np.zeros((2, 2)), np.zeros(2), 10.0))
     with pytest.raises(ValueError, match="not negative"):
         plan_day(Day(np.zeros((2, 2)), np.array([-1.0]), 10.0))
+
+
+def carried_out(lons: list[float], severe: list[bool] | None = None, **asked: object) -> dict[str, Any]:
+    """A run over stops on one parallel, from 125.0; an hour at each."""
+    names = [f"{lon}" for lon in lons]
+    stops = {"id": names, "name": names, "lon": lons, "lat": [43.8] * len(lons), "severe": severe or [False] * len(lons)}
+    usual = {"start": [125.0, 43.8], "end": None, "visitMinutes": 60.0, "dayMinutes": 480.0, "closed": True, "severeFirst": False}
+    return carry_out(PlanKind.ROUTE, {"stops": stops, **usual, **asked}, Travel())
+
+
+def test_a_day_that_ends_elsewhere_goes_there() -> None:
+    found = carried_out([125.2, 125.1], end=[125.3, 43.8])
+    assert [each["lon"] for each in found["stops"]] == [125.1, 125.2]
+    one_degree = 80.465  # km along the parallel of 43.8
+    assert found["km"] == pytest.approx(0.3 * one_degree, rel=1e-3)
+    assert [each["km"] for each in found["stops"]] == pytest.approx([0.1 * one_degree] * 2, rel=1e-3)
+    assert found["endsAt"] == pytest.approx(120 + found["travelMinutes"], abs=0.02)
+    assert carried_out([125.2, 125.1])["km"] == pytest.approx(0.4 * one_degree, rel=1e-3)
+
+
+@pytest.mark.parametrize(("severe_first", "visited", "left"), [(True, 125.3, 125.1), (False, 125.1, 125.3)])
+def test_where_one_must_be_left_out_the_severe_may_come_first(severe_first: bool, visited: float, left: float) -> None:
+    found = carried_out([125.1, 125.3], [False, True], dayMinutes=170.0, severeFirst=severe_first)
+    assert [each["lon"] for each in found["stops"]] == [visited]
+    assert [(each["lon"], each["why"]) for each in found["leftOut"]] == [(left, "DAY_FULL")]

@@ -1,13 +1,15 @@
-"""Access and siting tried on the desk, and compared."""
+"""Access, siting and routes tried on the desk, and compared."""
 
 from __future__ import annotations
 
 import json
 import re
 import uuid
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+import pytest_asyncio
 from playwright.async_api import Page, expect
 from sqlalchemy import text
 
@@ -85,8 +87,8 @@ async def test_access_is_asked_by_keyboard_and_hides_the_few(page: Page) -> None
     await page.locator("#tab-list").focus()
     await page.keyboard.press("ArrowLeft")
     await expect(page.locator("#tab-plan")).to_be_focused()
-    for _ in range(6):
-        await page.keyboard.press("Tab")  # the panel, both problems, measure, kind
+    for _ in range(7):
+        await page.keyboard.press("Tab")  # the panel, three problems, measure, kind
     await expect(page.locator("#plan-limit")).to_be_focused()
     await page.keyboard.press("Control+a")
     await page.keyboard.type("60")
@@ -102,6 +104,69 @@ async def test_access_is_asked_by_keyboard_and_hides_the_few(page: Page) -> None
     await page.go_back()
     await expect(page.locator(".plan-facts")).to_contain_text("60 公里内可达康复站")
     await expect(page.locator("#plan-measure")).to_have_value("WITHIN_KM")
+
+
+SAVE = """mutation($id: ID!, $name: String!, $hazard: HazardClass, $location: Position) {
+  saveEnterprise(input: {id: $id, name: $name, areaCode: "220103001", status: OPERATING, hazardClass: $hazard, location: $location}) { id } }"""
+DUE = {"西厂": 124.98, "近厂": 125.02, "东厂": 125.05, "远厂": 125.9, "无址厂": None}
+WAYS = """async () => (await window.zhijianMap.getSource('plan-ways').getData()).features
+  .map(({properties, geometry}) => [properties.side, geometry.coordinates.map(([lon]) => lon)])"""
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def due(world: World) -> AsyncIterator[None]:
+    """Nobody has been there this year; gone again for the other tests."""
+    token, ids = await world.token(), {name: str(uuid.uuid4()) for name in DUE}
+    for name, lon in DUE.items():
+        location = None if lon is None else {"lon": lon, "lat": 44.5, "datum": "WGS84"}
+        answer = await world.ask(SAVE, token, id=ids[name], name=name, hazard="SEVERE" if name == "东厂" else None, location=location)
+        assert "errors" not in answer, answer
+    yield
+    for each in ids.values():
+        await world.ask("mutation($id: ID!) { deleteEnterprise(id: $id) { id } }", token, id=each)
+
+
+async def visited(page: Page) -> list[str]:
+    return await page.locator(".plan-stops .site-name").all_inner_texts()
+
+
+async def test_a_day_of_visits_is_put_in_order_by_keyboard_and_compared(page: Page, due: None) -> None:
+    await page.goto("/#/map?area=220103&view=plan")
+    await sign_in(page)
+    await page.click(".plan-forms button:has-text('路线')")
+    await expect(page.locator(".route-stops li")).to_have_count(4)
+    await expect(page.locator(".route-said")).to_have_text("已选 4 家，共 4 家；1 家没有位置，不能排入")
+    assert [await page.input_value(f"#route-from-{part}") for part in ("lon", "lat")] == ["125.00000", "44.50000"]
+    await page.fill("#route-hours", "4")
+    await page.locator(".route-stops input[tabindex='0']").focus()
+    await page.keyboard.press("End")  # the farthest, which a day of four hours does not reach
+    await expect(page.locator("li:has-text('远厂') input")).to_be_focused()
+    await page.keyboard.press("Enter")
+    await expect(page.locator(".plan-stops")).to_be_visible(timeout=20_000)
+    assert sorted(await visited(page)) == ["东厂严重", "西厂", "近厂"]
+    assert await page.locator(".plan-left tbody tr").all_inner_texts() == ["远厂\t单独走访也超出工时"]
+    found = await facts(page)
+    assert (found["排入"], found["次序"]) == (["3 / 4 家"], ["已证明最优"])
+    assert found["出发与收队"][0].startswith("08:30 → 1")
+    assert await legend(page) == {"未排入的单位": "1", "走访次序": "3"}
+    ways = await page.evaluate(WAYS)
+    assert (ways[0][0], ways[0][1][0], ways[0][1][-1], len(ways[0][1])) == ("a", 125.0, 125.0, 5)
+
+    await page.select_option("#route-ends", "LAST")
+    await page.locator(".route-stops li:has-text('远厂') input").uncheck()
+    await page.click(".plan-form [type=submit]")
+    await expect(page.locator(".plan-facts")).to_contain_text("到最后一家为止", timeout=20_000)
+    await page.locator("li:not(.shown) button:has-text('与甲对比')").first.click()
+    await expect(page.locator(".plan-facts thead th")).to_have_count(2)
+    assert (await facts(page))["排入"] == ["3 / 3 家", "3 / 4 家"]
+    assert (await visited(page))[:3] == ["西厂", "近厂", "东厂严重"]  # who need not come back leaves the way out to the last
+    assert [(side, len(lons)) for side, lons in await page.evaluate(WAYS)] == [("a", 4), ("b", 5)]
+    both = await facts(page)
+    await page.reload()
+    await drawn(page)
+    await expect(page.locator(".plan-facts thead th")).to_have_count(2)
+    assert await facts(page) == both
+    await expect(page.locator(".plan-forms [aria-pressed=true]:has-text('路线')")).to_have_count(1)
 
 
 async def test_a_run_under_way_is_listed_and_can_be_cancelled(page: Page, world: World) -> None:

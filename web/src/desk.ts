@@ -13,6 +13,7 @@ import { available, overlayLegend, type Overlay } from './overlays';
 import { planLegend, type PlanLayer } from './plan-layer';
 import { Planning } from './plan-panel';
 import { Panels } from './panels';
+import type { Ground } from './route-form';
 import { named, Pickers, type File } from './pickers';
 import { change, changed, count, scaleOf, shown } from './scale';
 import type { Session } from './session';
@@ -46,6 +47,7 @@ export class Desk implements Page {
   private readonly pickers: Pickers;
   private readonly planning: Planning;
   private layer: PlanLayer | null = null;
+  private framed = false; // the map shows what a plan is about, not the area
   private maps: CoverageMap[] = [];
   private known: Indicator[] = [];
   private asked = address.read();
@@ -64,7 +66,7 @@ export class Desk implements Page {
     this.panels = new Panels(session, (code) => this.select(code));
     this.planning = new Planning(session, {
       draw: (layer) => this.drawPlan(layer), remember: (plan, vs) => { this.asked = { ...this.asked, plan, vs }; this.remember('push'); },
-      go: (point) => this.maps[0]?.go(point), say: (text) => { this.spoken.textContent = text; }, asked: () => this.offerSites(),
+      go: (point) => this.maps[0]?.go(point), frame: (points) => { this.framed = true; this.maps[0]?.fit(points); }, ground: () => this.planGround(), say: (text) => { this.spoken.textContent = text; }, asked: () => this.offerSites(),
     });
     this.pickers = new Pickers({
       change: (choice) => void this.load({ ...choice }, 'push'), overlay: (kind, on) => this.overlay(kind, on),
@@ -412,9 +414,18 @@ export class Desk implements Page {
     else void this.panels.ranking(found);
   }
 
+  private planGround(): Ground {
+    const { place, rows, question: { indicator, period, asOf } } = this.picture!;
+    const areas = [place, ...rows.map(({ area }) => area)];
+    const first = areas.find(({ code }) => code === this.asked.selected) ?? place;
+    return { areas, first: first.code, point: place.point, indicator, period, asOf, centre: () => this.maps[0]?.centre() ?? null };
+  }
+
   private endPlan(): void {
     this.planning.hide();
     if (this.layer) this.drawPlan(null);
+    if (this.framed) this.maps[0]?.whole(this.picture!.place.bounds);
+    this.framed = false;
   }
 
   private showCard(code: string | null): void {

@@ -72,7 +72,7 @@ async function drawMaps(picture: Picture, sheet: Sheet, maps: CoverageMap[], lay
   write(pen, layer?.title ?? sheet.title, 16 * unit, 30 * unit, 20 * unit, '#1b2a35', true);
   const { period, compare } = picture.question;
   if (layer) {
-    write(pen, '人数按 5 的倍数取整，不足 10 人不显示；圆点为乡镇', 16 * unit, 52 * unit, 13 * unit, '#5b6b77');
+    write(pen, `${layer.note}${layer.classes.length && !layer.ways.length ? '人数按 5 的倍数取整，不足 10 人不显示。' : ''}`, 16 * unit, 52 * unit, 13 * unit, '#5b6b77');
     write(pen, fact(sheet, '边界'), 16 * unit, canvas.height - 12 * unit, 11 * unit, '#5b6b77');
     return canvas;
   }
@@ -91,9 +91,8 @@ async function drawFigures(picture: Picture, sheet: Sheet, maps: CoverageMap[], 
   }
 }
 
-function drawClasses(pen: CanvasRenderingContext2D, { classes, marks, areas }: PlanLayer, left: number, top: number, unit: number): void {
-  const sites = (['a', 'b'] as const).map((side) => marks.filter((mark) => mark.side === side)).filter((own) => own.length)
-    .map((own) => ({ label: `建议站址 ${own[0]!.text}…`, colour: COLOURS[own[0]!.side], hollow: false, count: own.length }));
+function drawClasses(pen: CanvasRenderingContext2D, { classes, signs, areas }: PlanLayer, left: number, top: number, unit: number): void {
+  const sites = signs.map(({ text, label, side, count }) => ({ label: `${label} ${text}…`, colour: COLOURS[side], hollow: false, count }));
   let x = left;
   for (const { label, colour, hollow, count } of [...classes, ...sites]) {
     pen.beginPath();

@@ -91,9 +91,13 @@ function planLayers(hide: { layout: { visibility: 'none' } }): LayerSpecificatio
     return [
       { id, type: 'circle', source: 'plan-marks', filter, paint: { 'circle-radius': 12, 'circle-color': COLOURS[side], 'circle-stroke-color': '#ffffff', 'circle-stroke-width': 2, 'circle-translate': shift } },
       { id: `${id}-text`, type: 'symbol', source: 'plan-marks', filter, paint: { 'text-color': '#ffffff', 'text-translate': shift },
-        layout: { ...LETTERS, 'text-field': ['get', 'text'], 'text-size': 12, 'text-allow-overlap': true, 'text-ignore-placement': true } },
+        layout: { ...LETTERS, 'text-field': ['get', 'text'], 'text-size': 12, 'text-padding': 0 } }, // of marks in one place one number is read, not all above each other
     ];
   };
+  /** The second is dashed: told from the first without colours. */
+  const way = (side: Answer): LayerSpecification[] => [
+    { id: `plan-ways-${side}`, type: 'line', source: 'plan-ways', filter: ['==', ['get', 'side'], side], layout: { 'line-join': 'round' },
+      paint: { 'line-color': COLOURS[side], 'line-width': 3, 'line-offset': side === 'a' ? 0 : 4, ...(side === 'b' ? { 'line-dasharray': [2.5, 1.2] } : {}) } }];
   return [
     { id: 'plan-veil', type: 'background', ...hide, paint: { 'background-color': '#f7f9fa', 'background-opacity': 0.93 } },
     { id: 'plan-area', type: 'fill', source: 'areas', 'source-layer': 'county', ...hide, paint: { 'fill-color': ['to-color', ['feature-state', 'plan'], 'rgba(0,0,0,0)'], 'fill-opacity': 0.5 } },
@@ -105,6 +109,8 @@ function planLayers(hide: { layout: { visibility: 'none' } }): LayerSpecificatio
       'circle-stroke-width': ['case', ['get', 'hollow'], 1.6, 1] } },
     { id: 'plan-names', type: 'symbol', source: 'plan-spots', minzoom: 8.5, paint: INK,
       layout: { ...LETTERS, 'text-field': ['get', 'name'], 'text-size': 12, 'text-anchor': 'top', 'text-offset': [0, 0.9], 'text-optional': true } },
+    ...way('a'), ...way('b'),
+    { id: 'plan-ways-turn', type: 'symbol', source: 'plan-ways', layout: { 'symbol-placement': 'line', 'symbol-spacing': 90, 'icon-image': 'onward', 'icon-allow-overlap': true } },
     ...marks('a', false), ...marks('b', false), ...marks('b', true),
   ];
 }
@@ -168,6 +174,7 @@ export class CoverageMap {
       this.base.addImage('hatch', pattern((x, y) => (x + y) % 8 < 2));
       this.base.addImage('dots', pattern((x, y) => x % 4 < 2 && y % 4 < 2));
       this.base.addImage('station', station(), { pixelRatio: 2 });
+      this.base.addImage('onward', onward(), { pixelRatio: 2 });
       resolve();
     }));
     this.listen();
@@ -181,7 +188,7 @@ export class CoverageMap {
     this.forget();
     this.level = picture.level;
     this.scale = scaleOf(picture);
-    const whole = this.whole(picture);
+    const whole = this.wholeOf(picture);
     const classes = new Set([...picture.rows.map((row) => this.stateOf(row).class), ...(whole ? [classOf(whole, this.scale)] : [])]);
     for (const level of DRAWN) this.visible(level, level === this.drawn() || level === this.level, classes);
     this.colour(picture);
@@ -226,10 +233,17 @@ export class CoverageMap {
     const marks = layer?.marks.map(({ point, ...said }) => spot(point, said));
     this.source('plan-spots').setData(collection(spots ?? []));
     this.source('plan-marks').setData(collection(marks ?? []));
+    this.source('plan-ways').setData(collection(layer?.ways.map(({ side, points }) => ({ type: 'Feature', geometry: { type: 'LineString', coordinates: points }, properties: { side } })) ?? []));
     if (layer) this.shade(layer);
+    this.veil();
     for (const name of ['plan-veil', 'plan-area', 'plan-edge', 'plan-fill', 'plan-outline']) this.base.setLayoutProperty(name, 'visibility', layer ? 'visible' : 'none');
     for (const name of ['points', 'point-names']) this.base.setLayoutProperty(name, 'visibility', layer ? 'none' : 'visible');
     this.base.setLayoutProperty('labels', 'text-field', ['get', layer ? 'name' : 'text']);
+  }
+
+  /** Thin where there is a ground to be seen. */
+  private veil(): void {
+    if (this.base.getLayer('plan-veil')) this.base.setPaintProperty('plan-veil', 'background-opacity', this.base.getLayer('vec') ? 0.45 : 0.93);
   }
 
   private shade({ spots, areas }: PlanLayer): void {
@@ -242,14 +256,32 @@ export class CoverageMap {
     const hide = { layout: { visibility: 'none' as const } };
     this.base.addSource('plan-spots', { type: 'geojson', data: collection([]), promoteId: 'code' });
     this.base.addSource('plan-marks', { type: 'geojson', data: collection([]) });
+    this.base.addSource('plan-ways', { type: 'geojson', data: collection([]) });
     const stations = this.overlays.has('sites') ? overlayLayers('sites').map(({ id }) => id) : [];
-    for (const layer of planLayers(hide)) this.base.addLayer(layer, layer.type === 'symbol' || layer.type === 'circle' ? undefined : ['plan-veil', 'plan-area'].includes(layer.id) ? 'CITY-frame' : 'points');
+    for (const layer of planLayers(hide)) this.base.addLayer(layer, ['plan-veil', 'plan-area'].includes(layer.id) ? 'CITY-frame' : 'source' in layer && layer.source === 'areas' ? 'points' : undefined);
     for (const id of stations) this.base.moveLayer(id, 'plan-marks-a'); // not below the spot of their township
   }
 
   /** Where somebody wants to look. */
   go(point: [number, number]): void {
     this.base.easeTo({ center: point, zoom: Math.max(this.base.getZoom(), 9.5), duration: still() ? 0 : 500 });
+  }
+
+  /** Has all of these points on the map. */
+  fit(points: [number, number][]): void {
+    const [lons, lats] = [points.map(([lon]) => lon), points.map(([, lat]) => lat)];
+    this.base.fitBounds([Math.min(...lons), Math.min(...lats), Math.max(...lons), Math.max(...lats)], { padding: 60, maxZoom: 13, duration: still() ? 0 : 500 });
+  }
+
+  /** The area again. */
+  whole(bounds: Start['bounds']): void {
+    if (bounds) this.base.fitBounds(bounds, { padding: padding(this.container), duration: 0 });
+  }
+
+  /** The middle of what is shown. */
+  centre(): [number, number] {
+    const { lng, lat } = this.base.getCenter();
+    return [lng, lat];
   }
 
   /** 天地图 below the areas, which let it shine through; null takes it away. */
@@ -262,6 +294,7 @@ export class CoverageMap {
       if (key) this.base.addLayer({ id: name, type: 'raster', source: name }, name === 'vec' ? 'PROVINCE-fill' : 'labels');
     }
     for (const level of DRAWN) this.base.setPaintProperty(`${level}-fill`, 'fill-opacity', key ? 0.62 : 1);
+    this.veil();
   }
 
   /** The map as it is drawn now; drawn anew, since a canvas of WebGL is empty between frames. */
@@ -352,13 +385,13 @@ export class CoverageMap {
     if (this.level === 'TOWNSHIP' && picture.place.level === 'COUNTY') this.frame(picture);
   }
 
-  private whole(picture: Picture): Value | null {
+  private wholeOf(picture: Picture): Value | null {
     return this.side === 'now' ? picture.total : picture.totalBefore;
   }
 
   /** The county around townships; in its own colour where none of them has a place. */
   private frame(picture: Picture): void {
-    const whole = this.whole(picture);
+    const whole = this.wholeOf(picture);
     const own = whole && this.scale && !picture.rows.some((row) => row.place?.point) ? this.classed(classOf(whole, this.scale)) : {};
     this.base.setFeatureState({ source: 'areas', sourceLayer: 'county', id: picture.place.code }, { selected: true, ...own });
   }
@@ -434,6 +467,19 @@ function station(): ImageData {
   box('#101d27', 5, 5, 26, 26);
   box('#ffffff', 15, 9, 6, 18);
   box('#ffffff', 9, 15, 18, 6);
+  return pen.getImageData(0, 0, size, size);
+}
+
+/** Which way a line goes. */
+function onward(): ImageData {
+  const size = 28;
+  const pen = new OffscreenCanvas(size, size).getContext('2d')!;
+  pen.beginPath();
+  for (const [x, y] of [[6, 4], [25, 14], [6, 24], [11, 14]] as const) pen.lineTo(x, y);
+  pen.closePath();
+  [pen.fillStyle, pen.strokeStyle, pen.lineWidth] = ['#101d27', '#ffffff', 2.5];
+  pen.fill();
+  pen.stroke();
   return pen.getImageData(0, 0, size, size);
 }
 

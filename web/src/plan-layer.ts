@@ -2,6 +2,7 @@
 
 import { make } from './dom';
 import type { Answer, Site, Town } from './planning';
+import type { Way } from './routes';
 import { persons } from './planning';
 import { JUDGED, percent, quantiles } from './scale';
 
@@ -35,11 +36,24 @@ export interface Mark {
   shared: boolean;
 }
 
+/** What numbered marks of a side stand for. */
+export interface Sign {
+  text: string;
+  label: string;
+  side: Side;
+  count: number;
+}
+
 export interface PlanLayer {
   title: string;
+  /** What one must know to read it. */
+  note: string;
   classes: Class[];
   spots: Spot[];
   marks: Mark[];
+  signs: Sign[];
+  /** From place to place in the order of visits. */
+  ways: { side: Side; points: [number, number][] }[];
   /** Colours of counties. */
   areas: Map<string, string>;
   /** Townships without a place. */
@@ -55,6 +69,30 @@ const UNKNOWN: Kind[] = [['人数过少，已隐藏', GREY, true], ['无法到�
 const SHORT = new Intl.NumberFormat('zh-CN', { maximumSignificantDigits: 2 });
 
 export function layerOf(one: Answer, other: Answer | null): PlanLayer {
+  const drawn = one.way ? wayLayer(one.way) : townLayer(one, other);
+  const sides: [Side, Answer][] = other ? [['a', one], ['b', other]] : [['a', one]];
+  return {
+    ...drawn, title: other && comparable(one, other) ? '甲与乙' : one.title, marks: marksOf(one, other), signs: sides.flatMap(([side, answer]) => signsOf(side, answer, other !== null)),
+    ways: sides.flatMap(([side, { way }]) => (way ? [{ side, points: line(way) }] : [])),
+    note: [one.way ? '' : '圆点为乡镇，大小随患者人数；患者不以点表示。', sides.some(([, { way }]) => way) ? '连线为走访次序，不是道路。' : ''].join(''),
+  };
+}
+
+type Drawn = Pick<PlanLayer, 'classes' | 'spots' | 'areas' | 'unplaced' | 'said'>;
+
+/** Stops are marks; who had no place in the day is a ring. */
+function wayLayer({ left }: Way): Drawn {
+  return {
+    areas: new Map(), unplaced: 0, said: new Map(), classes: left.length ? [{ label: '未排入的单位', colour: GREY, hollow: true, count: left.length }] : [],
+    spots: left.map(({ id, name, point }) => ({ code: id, name, point, colour: GREY, hollow: true, patients: 0 })),
+  };
+}
+
+function line({ start, end, stops }: Way): [number, number][] {
+  return stops.length ? [start, ...stops.map(({ point }) => point), ...(end ? [end] : [])] : [];
+}
+
+function townLayer(one: Answer, other: Answer | null): Drawn {
   const both = other !== null && other.measure === one.measure ? other : null;
   const [kinds, judge] = both ? against(one) : one.measure !== 'REACH' ? graded(one) : one.sites.length ? gains() : reach();
   const others = new Map(both?.towns.map((town) => [town.code, town]));
@@ -62,7 +100,7 @@ export function layerOf(one: Answer, other: Answer | null): PlanLayer {
   const judged = one.towns.map((town) => ({ town, at: town.hidden ? kinds.length : town.value === null ? kinds.length + 1 : judge(town, others.get(town.code)) }));
   const counts = all.map((_, at) => judged.filter((each) => each.at === at).length);
   return {
-    title: both ? '甲与乙' : one.title, marks: marksOf(one, other), areas: new Map(both || one.counties.size < 2 ? [] : [...one.counties].map(([code, share]) => [code, shade(share)])), unplaced: one.towns.filter(({ point }) => !point).length,
+    areas: new Map(both || one.counties.size < 2 ? [] : [...one.counties].map(([code, share]) => [code, shade(share)])), unplaced: one.towns.filter(({ point }) => !point).length,
     said: new Map([...one.towns.map((town): [string, string[]] => [town.code, lines(town, others.get(town.code))]), ...counties(one, both)]),
     classes: all.map(([label, colour, hollow = false], at) => ({ label, colour, hollow, count: counts[at]! })).filter(({ count }, at) => count || at < kinds.length),
     spots: judged.flatMap(({ town, at }) => (town.point ? [{ code: town.code, name: town.name, point: town.point, colour: all[at]![1], hollow: all[at]![2] ?? false, patients: town.patients ?? 0 }] : [])),
@@ -106,11 +144,29 @@ function better(one: number, other: number | null, low: boolean): number {
 }
 
 function marksOf(one: Answer, other: Answer | null): Mark[] {
-  const at = ({ point }: Site) => point.join();
-  const first = new Set(one.sites.map(at));
-  const marks = (answer: Answer, side: Side) => answer.sites.map((site, index): Mark => ({
-    text: markText(index, side, other !== null), name: site.name, side, point: site.point, shared: side === 'b' && first.has(at(site)) }));
+  const at = ({ point }: Placed) => point.join();
+  const first = new Set(placed(one).map(at));
+  const marks = (answer: Answer, side: Side) => [...placed(answer).map((site, index): Mark => ({
+    text: markText(index, side, other !== null), name: site.name, side, point: site.point, shared: side === 'b' && first.has(at(site)) })), ...endsOf(answer, side)];
   return [...marks(one, 'a'), ...(other ? marks(other, 'b') : [])];
+}
+
+type Placed = Pick<Site, 'name' | 'point'>;
+
+function placed({ sites, way }: Answer): Placed[] {
+  return way ? way.stops : sites;
+}
+
+function endsOf({ way }: Answer, side: Side): Mark[] {
+  if (!way) return [];
+  const back = way.end?.join() === way.start.join();
+  const end = (text: string, name: string, point: [number, number]): Mark => ({ text, name, side, point, shared: false });
+  return [end('起', back ? '起点和终点' : '起点', way.start), ...(way.end && !back ? [end('终', '终点', way.end)] : [])];
+}
+
+function signsOf(side: Side, answer: Answer, two: boolean): Sign[] {
+  const { length } = placed(answer);
+  return length ? [{ text: markText(0, side, two), label: answer.way ? '走访次序' : '建议站址', side, count: length }] : [];
 }
 
 /** 3, or 甲3 where there are two answers. */
@@ -139,14 +195,13 @@ function band(): HTMLElement {
     make('p', { class: 'plan-ticks', 'aria-hidden': 'true' }, ...[0, 20, 40, 60, 80, 100].map((tick) => make('span', {}, String(tick)))));
 }
 
-export function planLegend({ title, classes, marks, areas, unplaced }: PlanLayer): HTMLElement {
+export function planLegend({ title, note, classes, signs, areas, unplaced }: PlanLayer): HTMLElement {
   const rows = classes.map(({ label, colour, hollow, count }) => {
     const swatch = make('span', { class: `spot${hollow ? ' hollow' : ''}` });
     swatch.style.setProperty('--spot', colour);
     return make('li', {}, swatch, label, make('b', {}, String(count)));
   });
-  const marked = (['a', 'b'] as const).map((side) => marks.filter((mark) => mark.side === side)).filter((own) => own.length)
-    .map((own) => make('li', {}, make('span', { class: `proposed ${own[0]!.side}` }, own[0]!.text), '建议站址', make('b', {}, String(own.length))));
+  const marked = signs.map(({ text, label, side, count }) => make('li', {}, make('span', { class: `proposed ${side}` }, text), label, make('b', {}, String(count))));
   return make('figure', { class: 'legend plan-legend', 'aria-label': '图例' }, make('figcaption', {}, title), make('ul', {}, ...rows, ...marked),
-    areas.size ? band() : null, make('p', {}, `圆点为乡镇，大小随患者人数；患者不以点表示。${unplaced ? `${unplaced} 个乡镇尚无位置，不在图上。` : ''}`));
+    areas.size ? band() : null, make('p', {}, `${note}${unplaced ? `${unplaced} 个乡镇尚无位置，不在图上。` : ''}`));
 }

@@ -1,11 +1,14 @@
-/** Access and siting to be tried: what is asked, how far a run is, one answer or two side by side, and the runs of before. */
+/** Access, siting and routes to be tried: what is asked, how far a run is, one answer or two side by side, and the runs of before. */
 
 import { fill, make } from './dom';
+import { labelled, numeric, select } from './fields';
 import { moment } from './frame';
 import { sentence } from './messages';
 import { COLOURS, comparable, layerOf, markText, NAMES, type PlanLayer, type Side } from './plan-layer';
-import { access, AIMS, cancel, find, MEASURES, named, parse, persons, plans, progressSaid, sited, SITES, start, STATES, summary,
+import { access, AIMS, answered, cancel, find, MEASURES, named, parse, persons, plans, progressSaid, route, SITES, start, STATES, summary,
   type Access, type Aim, type Answer, type Measure, type Plan, type SiteKind, type Siting, type Town } from './planning';
+import { routeForm, type Ground } from './route-form';
+import type { Tour, Way } from './routes';
 import type { Session } from './session';
 
 export interface Events {
@@ -14,8 +17,12 @@ export interface Events {
   /** What the address should hold. */
   remember(plan: string | null, vs: string | null): void;
   go(point: [number, number]): void;
+  /** Has the map show all of these. */
+  frame(points: [number, number][]): void;
+  /** Where a route would be, and of which day. */
+  ground(): Ground;
   say(text: string): void;
-  /** Somebody asked for an answer anew. */
+  /** Somebody asked for an answer about sites anew. */
   asked(): void;
 }
 
@@ -26,6 +33,8 @@ interface Place {
 
 const LOOK = 700; // ms between looks at a run
 const LISTED = 60;
+const ASKS = { access: '可达性', siting: '选址', route: '路线' };
+type Ask = keyof typeof ASKS;
 const OPEN = new Set(['QUEUED', 'RUNNING']);
 
 export class Planning {
@@ -39,7 +48,7 @@ export class Planning {
   private place: Place | null = null;
   private names: Record<Side, string | null> = { a: null, b: null };
   private answers: Record<Side, Answer | null> = { a: null, b: null };
-  private siting = false;
+  private ask: Ask = 'access';
   private turn = 0;
   private timer = 0;
 
@@ -55,7 +64,7 @@ export class Planning {
     this.element.hidden = false;
     if (same) return this.draw();
     this.names = { a: plan, b: vs };
-    this.siting = plan !== null && parse(plan) === null;
+    if (plan) this.ask = parse(plan) ? 'access' : 'siting';
     this.offer();
     await this.load();
   }
@@ -83,11 +92,15 @@ export class Planning {
     this.element.setAttribute('aria-busy', 'true');
     const found = await Promise.all([this.answer(this.names.a), this.answer(this.names.b)].map((asked) => asked.catch((reason: unknown) => sentence(reason))));
     if (turn !== this.turn) return;
-    const [a, b] = found.map((each) => (typeof each === 'string' || each === null || 'state' in each ? null : each)) as [Answer | null, Answer | null];
+    const [a, b] = found.map((each) => (typeof each === 'string' || isPlan(each) ? null : each)) as [Answer | null, Answer | null];
     this.warn(found.filter((each) => typeof each === 'string').join('；'));
     this.answers = { a, b };
+    if (this.ask === 'siting' && (a?.way || found.some((each) => isPlan(each) && each.kind === 'ROUTE'))) this.turnTo('route');
     this.draw();
-    const waiting = found.filter((each): each is Plan => each !== null && typeof each !== 'string' && 'state' in each);
+    const ways = [a, b].flatMap((each) => (each?.way ? pointsOf(each.way) : []));
+    if (ways.length) this.events.frame(ways);
+    if (ways.length) this.element.scrollTop = this.shown.offsetTop - this.element.offsetTop; // the form is long
+    const waiting = found.filter(isPlan);
     this.progress(waiting);
     this.element.removeAttribute('aria-busy');
     await this.list(turn);
@@ -99,7 +112,7 @@ export class Planning {
     const question = parse(name);
     if (question) return access(this.session, this.place!, question);
     const plan = await find(this.session, name);
-    return plan.result ? sited(this.session, plan, plan.result) : plan;
+    return plan.result ? answered(this.session, plan, plan.result) : plan;
   }
 
   /** How far the runs are that are shown; once one has ended, all is shown anew. */
@@ -151,8 +164,9 @@ export class Planning {
     const rows = labels.map((label) => make('tr', {}, make('th', { scope: 'row' }, label), ...sides.map(([, answer]) => make('td', {}, said(answer, label)))));
     return [
       make('table', { class: 'small plan-facts', 'aria-label': '结果' }, make('thead', {}, head), make('tbody', {}, ...rows)),
-      make('p', { class: 'plan-note' }, '人数按 5 的倍数取整，不足 10 人不显示；按乡镇计，站址取乡镇位置。', b && !comparable(a, b) ? '两者的值不可相减，地图按甲着色。' : ''),
-      ...sides.map(([side, answer]) => this.sites(side, answer, b !== null)),
+      ...(sides.some(([, { way }]) => !way) ? [make('p', { class: 'plan-note' }, '人数按 5 的倍数取整，不足 10 人不显示；按乡镇计，站址取乡镇位置。', b && !comparable(a, b) ? '两者的值不可相减，地图按甲着色。' : '')] : []),
+      ...(sides.some(([, { way }]) => way) ? [make('p', { class: 'plan-note' }, '连线为走访次序，不是道路；公里为直线距离，到达时刻为估计。')] : []),
+      ...sides.map(([side, answer]) => (answer.way ? this.day(side, answer.way, b !== null) : this.sites(side, answer, b !== null))),
     ];
   }
 
@@ -163,8 +177,20 @@ export class Planning {
     return make('section', {}, make('h3', {}, `${two ? NAMES[side] : ''}建议站址（${sites.length}）`), make('ol', { class: 'plan-sites' }, ...rows));
   }
 
+  /** The stops in order, and who had no place in the day. */
+  private day(side: Side, { stops, left }: Way, two: boolean): HTMLElement {
+    const name = two ? NAMES[side] : '';
+    const rows = stops.map((stop, at) => make('li', {}, make('button', { type: 'button', click: () => this.events.go(stop.point) },
+      make('span', { class: `proposed ${side}` }, markText(at, side, two)), make('span', { class: 'site-name' }, stop.name, stop.severe ? make('em', {}, '严重') : null),
+      make('span', { class: 'rank-value' }, `${stop.arrives}–${stop.leaves}`), make('span', { class: 'rank-value route-km' }, `${stop.km.toFixed(1)} 公里`))));
+    const rest = left.map(({ name: enterprise, why, point }) => make('tr', {}, make('th', { scope: 'row' }, make('button', { type: 'button', class: 'link', click: () => this.events.go(point) }, enterprise)), make('td', {}, why)));
+    return make('section', {}, make('h3', {}, `${name}走访次序（${stops.length}）`), rows.length ? make('ol', { class: 'plan-sites plan-stops' }, ...rows) : make('p', { class: 'nothing' }, '当日工时内一家也走访不了'),
+      ...(rest.length ? [make('h3', {}, `${name}未排入（${rest.length}）`), make('table', { class: 'small plan-left' }, make('thead', {}, make('tr', {}, ...['单位', '原因'].map((label) => make('th', { scope: 'col' }, label)))), make('tbody', {}, ...rest))] : []));
+  }
+
   /** The townships with most patients that are worst off. */
   private worst(answer: Answer, two: boolean): HTMLElement | null {
+    if (answer.way) return null;
     const listed = worstOf(answer);
     if (!listed.length) return make('p', { class: 'nothing' }, '没有不可达的乡镇');
     const rows = listed.slice(0, LISTED).map(({ name, patients, said, near, point }) => make('tr', {},
@@ -185,7 +211,7 @@ export class Planning {
     }
     if (turn !== this.turn) return;
     const again = this.runs.contains(document.activeElement) ? (document.activeElement as HTMLElement).dataset['run'] : undefined;
-    fill(this.runs, make('h3', {}, `已有规划（${found.length}）`), found.length ? make('ul', { class: 'plan-list' }, ...found.map((plan) => this.run(plan))) : make('p', { class: 'nothing' }, '本地区还没有选址规划'));
+    fill(this.runs, make('h3', {}, `已有规划（${found.length}）`), found.length ? make('ul', { class: 'plan-list' }, ...found.map((plan) => this.run(plan))) : make('p', { class: 'nothing' }, '本地区还没有规划'));
     if (again) this.runs.querySelector<HTMLElement>(`[data-run="${again}"]`)?.focus();
   }
 
@@ -202,12 +228,21 @@ export class Planning {
   // --- what is asked ---
 
   private offer(): void {
-    const tab = (label: string, siting: boolean) => make('button', { type: 'button', 'aria-pressed': String(this.siting === siting), click: () => {
-      this.siting = siting;
-      this.offer();
+    const tabs = Object.entries(ASKS).map(([ask, label]) => make('button', { type: 'button', 'aria-pressed': String(this.ask === ask), click: () => {
+      this.turnTo(ask as Ask);
       this.forms.querySelector<HTMLElement>('[aria-pressed=true]')?.focus();
-    } }, label);
-    fill(this.forms, make('div', { class: 'levels', role: 'group', 'aria-label': '规划问题' }, tab('可达性', false), tab('选址', true)), this.siting ? this.sitingForm() : this.accessForm());
+    } }, label));
+    fill(this.forms, make('div', { class: 'levels', role: 'group', 'aria-label': '规划问题' }, ...tabs), this.form());
+  }
+
+  private form(): HTMLElement {
+    if (this.ask === 'route') return routeForm(this.session, this.events.ground(), (tour, button) => void this.begin(button, () => this.startRoute(tour)));
+    return this.ask === 'siting' ? this.sitingForm() : this.accessForm();
+  }
+
+  private turnTo(ask: Ask): void {
+    this.ask = ask;
+    this.offer();
   }
 
   private accessForm(): HTMLElement {
@@ -234,16 +269,25 @@ export class Planning {
     const asked = (): Siting => ({ aim: aim.value as Aim, kind: kind.value as SiteKind, number: number.valueAsNumber, limit: limit.valueAsNumber, minutes: unit.value === 'MINUTES',
       capacity: Number.isNaN(capacity.valueAsNumber) ? null : capacity.valueAsNumber, keepSites: keep.checked });
     const button = make('button', { type: 'submit', class: 'primary' }, '开始计算');
-    return make('form', { class: 'plan-form', submit: (event) => { event.preventDefault(); void this.start(asked(), button); } },
+    return make('form', { class: 'plan-form', submit: (event) => { event.preventDefault(); void this.begin(button, () => this.startSiting(asked())); } },
       labelled('目标', aim, 'wide'), labelled('站点', kind), labelled('新建数', number), labelled('可达范围', limit), labelled('单位', unit), labelled('每站容量（人）', capacity),
       make('label', { class: 'switch wide' }, keep, '现有站点保留并计入'), make('div', { class: 'plan-deeds' }, button));
   }
 
-  private async start(asked: Siting, button: HTMLButtonElement): Promise<void> {
+  private async startSiting(asked: Siting): Promise<Plan> {
+    const plan = await start(this.session, this.place!.code, asked);
+    this.events.asked();
+    return plan;
+  }
+
+  private startRoute(tour: Tour): Promise<Plan> {
+    return route(this.session, this.place!.code, tour);
+  }
+
+  private async begin(button: HTMLButtonElement, starting: () => Promise<Plan>): Promise<void> {
     button.disabled = true;
     try {
-      const plan = await start(this.session, this.place!.code, asked);
-      this.events.asked();
+      const plan = await starting();
       this.events.say('规划已提交');
       this.choose('a', plan.id);
     } catch (reason) {
@@ -258,6 +302,14 @@ export class Planning {
   }
 }
 
+function isPlan(found: Answer | Plan | string | null): found is Plan {
+  return found !== null && typeof found !== 'string' && 'state' in found;
+}
+
+function pointsOf({ start, end, stops, left }: Way): [number, number][] {
+  return [start, ...(end ? [end] : []), ...[...stops, ...left].map(({ point }) => point)];
+}
+
 function worstOf({ towns, measure, low }: Answer): Town[] {
   const known = towns.filter((town) => !town.hidden && (measure !== 'REACH' || !town.value));
   const order = (town: Town) => (town.value === null ? -Infinity : low ? -town.value : town.value);
@@ -268,18 +320,4 @@ function chip(side: Side): HTMLElement {
   const element = make('b', { class: 'side-chip' }, NAMES[side]);
   element.style.background = COLOURS[side];
   return element;
-}
-
-function labelled(text: string, field: HTMLElement, kind = ''): HTMLElement {
-  return make('label', { class: kind }, make('span', {}, text), field);
-}
-
-function select(id: string, choices: Record<string, string>, chosen: string, change: () => void = () => undefined): HTMLSelectElement {
-  const element = make('select', { id, change }, ...Object.entries(choices).map(([value, label]) => make('option', { value }, label)));
-  element.value = chosen;
-  return element;
-}
-
-function numeric(id: string, value: number | null, min: number, max: number): HTMLInputElement {
-  return make('input', { id, type: 'number', min: String(min), max: String(max), step: '1', required: value !== null, ...(value === null ? { placeholder: '不限' } : { value: String(value) }) });
 }

@@ -1,5 +1,6 @@
-/** Access and siting: what is asked of the server, and its answers in one shape, so that any two can be compared. */
+/** Access, siting and routes: what is asked of the server, and its answers in one shape, so that any two can be compared. */
 
+import { described as dayOf, routed, type Routed, type Tour, type Way } from './routes';
 import type { Session } from './session';
 
 export type SiteKind = 'STATION' | 'POINT';
@@ -41,7 +42,7 @@ export interface Plan {
   progress: number;
   message: string;
   createdAt: string;
-  result: Sited | null;
+  result: Sited | Routed | null;
 }
 
 interface Sited {
@@ -92,6 +93,8 @@ export interface Answer {
   sites: Site[];
   /** Share of patients in reach by county, 0 to 1; none where the question has no share. */
   counties: Map<string, number | null>;
+  /** Of a day's route. */
+  way: Way | null;
 }
 
 interface AccessFound {
@@ -135,7 +138,7 @@ export function named({ measure, limit, kind }: Access): string {
 
 export async function plans(session: Session, area: string): Promise<Plan[]> {
   const { plans: page } = await session.query<{ plans: { plans: Plan[] } }>(PLANS, { area });
-  return page.plans.filter(({ kind }) => kind !== 'ROUTE'); // a day's route is nobody's siting
+  return page.plans;
 }
 
 export async function find(session: Session, id: string): Promise<Plan> {
@@ -146,6 +149,10 @@ export async function start(session: Session, area: string, asked: Siting): Prom
   const { aim, kind, number, limit, minutes, capacity, keepSites } = asked;
   const parameters = { number, siteKind: kind, capacity, keepSites, ...(minutes ? { limitMinutes: limit } : { limitKm: limit }) };
   return (await session.query<{ plan: Plan }>(START, { kind: aim, area, parameters })).plan;
+}
+
+export async function route(session: Session, area: string, tour: Tour): Promise<Plan> {
+  return (await session.query<{ plan: Plan }>(START, { kind: 'ROUTE', area, parameters: tour })).plan;
 }
 
 export async function cancel(session: Session, id: string): Promise<Plan> {
@@ -163,7 +170,7 @@ export async function access(session: Session, area: { code: string; name: strin
   }));
   const few = towns.filter(({ hidden }) => hidden).length;
   return {
-    title: `${area.name} · ${described(asked)}`, measure: within ? 'REACH' : asked.measure, low: asked.measure === 'NEAREST', towns, sites: [],
+    title: `${area.name} · ${described(asked)}`, measure: within ? 'REACH' : asked.measure, low: asked.measure === 'NEAREST', towns, sites: [], way: null,
     counties: new Map(within ? found.counties.map(({ area: code, share }) => [code, share]) : []),
     facts: [['问题', described(asked)], ['患者', persons(found.patients)], ...(within ? [['可达占比', found.share === null ? '不显示' : SHARE.format(found.share)] as [string, string]] : []),
       ['现有站点', `${found.sites} 个`], ...(few ? [['已隐藏', `${few} 个乡镇（人数过少）`] as [string, string]] : []), ...(found.unplaced ? [['无位置', `${found.unplaced} 个乡镇，不计入`] as [string, string]] : []),
@@ -172,7 +179,11 @@ export async function access(session: Session, area: { code: string; name: strin
 }
 
 /** A finished run as an answer. */
-export async function sited(session: Session, plan: Plan, found: Sited): Promise<Answer> {
+export async function answered(session: Session, plan: Plan, found: Sited | Routed): Promise<Answer> {
+  return 'stops' in found ? routed(plan, found) : sited(session, plan, found);
+}
+
+async function sited(session: Session, plan: Plan, found: Sited): Promise<Answer> {
   const { access: today } = await session.query<AccessFound>(POINTS, { area: plan.area.code });
   const points = new Map(today.townships.map(({ area, point }) => [area.code, point]));
   const sites = new Map(found.chosen.map((site) => [site.id, site.name]));
@@ -185,7 +196,7 @@ export async function sited(session: Session, plan: Plan, found: Sited): Promise
   });
   const mean = (value: number | null) => (value === null ? '不显示' : cost(value, found.unit));
   return {
-    title: `${plan.area.name} · ${summary(plan)}`, measure: 'REACH', low: false, towns, counties: new Map(),
+    title: `${plan.area.name} · ${summary(plan)}`, measure: 'REACH', low: false, towns, counties: new Map(), way: null,
     sites: found.chosen.map(({ name, lon, lat, reached }) => ({ name, point: [lon, lat], reached })),
     facts: [['问题', summary(plan)], ['患者', persons(found.patients)], ['现状可达', part(found.reachedBefore, found.patients)], ['新建后可达', part(found.reachedAfter, found.patients)],
       ['平均路程', `${mean(found.meanBefore)} → ${mean(found.meanAfter)}`], ['与最优相差', found.proven ? '0（已证明最优）' : `至多 ${SHARE.format(found.gap)}`], ['用时', `${NUMBER.format(found.seconds)} 秒`],
@@ -194,7 +205,9 @@ export async function sited(session: Session, plan: Plan, found: Sited): Promise
 }
 
 /** What a run was asked for, in a line. */
-export function summary({ kind, parameters }: Plan): string {
+export function summary(plan: Plan): string {
+  const { kind, parameters } = plan;
+  if (kind === 'ROUTE') return dayOf(plan);
   const given = parameters as { number?: number; site_kind?: SiteKind; limit_km?: number; limit_minutes?: number; capacity?: number; keep_sites?: boolean };
   const reach = given.limit_minutes ? `${given.limit_minutes} 分钟` : `${given.limit_km ?? 20} 公里`;
   const more = [given.capacity ? `每站至多 ${given.capacity} 人` : '', given.keep_sites === false ? '不计现有站点' : ''].filter(Boolean);
