@@ -178,6 +178,26 @@ async def test_a_phone_shows_the_table_below_the_map_without_scrolling_sideways(
     assert rows["y"] > ground["y"] + ground["height"]
 
 
+COUNT_LINKS = """window.links = 0; const link = WebGL2RenderingContext.prototype.linkProgram;
+  WebGL2RenderingContext.prototype.linkProgram = function (...given) { window.links += 1; return link.apply(this, given); };"""
+
+
+async def test_nothing_new_is_learnt_by_the_graphics_card_in_the_middle_of_a_drill(page: Page) -> None:
+    await page.add_init_script(COUNT_LINKS)
+    await page.reload()
+    await sign_in(page)
+    await expect(page.locator("#map[data-rehearsed=all]")).to_be_attached(timeout=20_000)
+    known = await page.evaluate("window.links")
+    assert known >= 6
+    await page.select_option("#pick-indicator", "PATIENTS")  # hidden values: a pattern
+    await expect(page.locator("tr[data-code='220102'] .share")).to_have_text("已隐藏")
+    await drawn(page)
+    await page.dblclick("tr[data-code='220202']")  # townships: broken lines and points
+    await expect(page.locator(".crumbs strong")).to_have_text("昌邑区")
+    await drawn(page)
+    assert await page.evaluate("window.links") == known
+
+
 async def test_the_boundaries_are_credited_on_the_map(page: Page) -> None:
     await sign_in(page)
     await expect(page.locator(".maplibregl-ctrl-attrib")).to_have_text("行政区划边界：天地图")

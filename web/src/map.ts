@@ -67,8 +67,8 @@ function groundLayers(level: Drawn, shown: boolean): LayerSpecification[] {
   const at = ground(level, shown);
   return [
     { id: `${level}-fill`, type: 'fill', ...at, paint: { 'fill-color': ['to-color', ['feature-state', 'colour'], OUTSIDE], 'fill-antialias': false } },
-    { id: `${level}-none`, type: 'fill', ...ground(level, false), paint: { 'fill-pattern': 'hatch', 'fill-opacity': when(NONE) } },
-    { id: `${level}-hidden`, type: 'fill', ...ground(level, false), paint: { 'fill-pattern': 'dots', 'fill-opacity': when(HIDDEN) } },
+    { id: `${level}-none`, type: 'fill', ...ground(level, false), paint: { 'fill-pattern': 'hatch', 'fill-opacity': when(NONE), 'fill-antialias': false } },
+    { id: `${level}-hidden`, type: 'fill', ...ground(level, false), paint: { 'fill-pattern': 'dots', 'fill-opacity': when(HIDDEN), 'fill-antialias': false } },
     { id: `${level}-edge`, type: 'line', ...at, paint: level === 'TOWNSHIP' ? DERIVED : { 'line-color': '#ffffff', 'line-width': ['interpolate', ['linear'], ['zoom'], 4, 0.4, 8, 1.1] } },
   ];
 }
@@ -115,6 +115,25 @@ function planLayers(hide: { layout: { visibility: 'none' } }): LayerSpecificatio
   ];
 }
 
+const POINTS: LayerSpecification = { id: 'points', type: 'circle', source: 'points', paint: {
+  'circle-radius': ['case', ['boolean', ['feature-state', 'selected'], false], 8, ['boolean', ['feature-state', 'hovered'], false], 7, 5],
+  'circle-color': ['get', 'colour'], 'circle-stroke-color': ['case', ['to-boolean', ['get', 'below']], '#101d27', '#ffffff'], 'circle-stroke-width': ['case', ['to-boolean', ['get', 'below']], 2, 1.5] } };
+
+/** Kinds of drawing that the first map lacks: patterns, broken lines, points. */
+function rehearsal(): LayerSpecification[] {
+  const kinds = [...groundLayers('TOWNSHIP', true).filter(({ id }) => /-(none|edge)$/.test(id)), POINTS];
+  return kinds.map((layer) => {
+    const { 'source-layer': _, ...kind } = { 'source-layer': '', ...layer };
+    return { ...kind, id: `rehearsed-${layer.id}`, source: 'rehearsed', layout: { visibility: 'visible' } } as LayerSpecification;
+  });
+}
+
+function speck([west, south, east, north]: number[]): GeoJSON.FeatureCollection {
+  const at = (share: number): [number, number] => [west! + (east! - west!) * share, south! + (north! - south!) * share];
+  const [from, to] = [at(0.49), at(0.51)];
+  return collection([spot(at(0.5), {}), { type: 'Feature', geometry: { type: 'Polygon', coordinates: [[from, [to[0], from[1]], to, [from[0], to[1]], from]] }, properties: {} }]);
+}
+
 function style(level: Level): StyleSpecification {
   const shown = (each: Drawn) => each === level || each === drawnFor(level);
   const areas = { type: 'vector' as const, tiles: [`${location.origin}/tiles/areas/{z}/{x}/{y}`], maxzoom: TILE_DEPTH, promoteId: 'code',
@@ -134,9 +153,7 @@ function style(level: Level): StyleSpecification {
       parent('CITY', '#ffffff', 1.8),
       parent('PROVINCE', '#6f8391', 1.4),
       ...DRAWN.map((each) => markLayer(each, shown(each))),
-      { id: 'points', type: 'circle', source: 'points', paint: {
-        'circle-radius': ['case', ['boolean', ['feature-state', 'selected'], false], 8, ['boolean', ['feature-state', 'hovered'], false], 7, 5],
-        'circle-color': ['get', 'colour'], 'circle-stroke-color': ['case', ['get', 'below'], '#101d27', '#ffffff'], 'circle-stroke-width': ['case', ['get', 'below'], 2, 1.5] } },
+      POINTS,
       { id: 'point-names', type: 'symbol', source: 'points', paint: INK,
         layout: { ...LETTERS, 'text-field': ['get', 'name'], 'text-size': 12.5, 'text-anchor': 'top', 'text-offset': [0, 0.6] } },
       { id: 'labels', type: 'symbol', source: 'labels', paint: INK,
@@ -158,6 +175,8 @@ export class CoverageMap {
   private level: Level;
   /** Whose names are still to be written: letters take longer than colours. */
   private unnamed: Picture | null = null;
+  private rehearsed = false;
+  private removed = false;
 
   constructor(private readonly container: HTMLElement, token: () => Promise<string>, private readonly start: Start, private readonly events: Events, private readonly side: Side = 'now') {
     this.level = start.level;
@@ -326,6 +345,7 @@ export class CoverageMap {
   }
 
   remove(): void {
+    this.removed = true;
     this.base.remove();
   }
 
@@ -349,11 +369,36 @@ export class CoverageMap {
     if (!this.scale) return;
     if (!this.unnamed) {
       this.container.dataset['state'] = 'idle';
+      if (!this.rehearsed) void this.rehearse();
+      this.rehearsed = true;
       return;
     }
     performance.mark('zhijian-coloured');
     this.name(this.unnamed);
     this.unnamed = null;
+  }
+
+  /**
+   * Has the graphics card learn, while it is at rest, what it will draw later: it learns a kind when that comes up first, after all that it
+   * was told before, and the page waits: in the middle of a drill one would see it. What it learns by lies below the ground.
+   */
+  private async rehearse(): Promise<void> {
+    await this.calm();
+    if (this.removed) return;
+    this.base.addSource('rehearsed', { type: 'geojson', data: speck(this.base.getBounds().toArray().flat()), tolerance: 0 });
+    for (const layer of rehearsal()) this.base.addLayer(layer, 'ground');
+    await this.base.once('idle');
+    for (const { id } of rehearsal()) this.base.removeLayer(id);
+    this.base.removeSource('rehearsed');
+    this.container.dataset['rehearsed'] = 'all';
+  }
+
+  /** The graphics card has done all that it was told. */
+  private async calm(): Promise<void> {
+    const gl = this.base.getCanvas().getContext('webgl2');
+    const fence = gl?.fenceSync(gl.SYNC_GPU_COMMANDS_COMPLETE, 0);
+    gl?.flush();
+    while (gl && fence && !gl.isContextLost() && gl.getSyncParameter(fence, gl.SYNC_STATUS) !== gl.SIGNALED) await new Promise((resolve) => setTimeout(resolve, 30));
   }
 
   /** The code of the shown area under the pointer; areas outside the table don't answer. */
@@ -458,10 +503,15 @@ function pattern(dark: (x: number, y: number) => boolean): ImageData {
   return image;
 }
 
+/** Read back at once: from the graphics card that would wait for all that it has to do. */
+function sketch(size: number): OffscreenCanvasRenderingContext2D {
+  return new OffscreenCanvas(size, size).getContext('2d', { willReadFrequently: true })!;
+}
+
 /** A white cross on a dark square: no round spot of any class. */
 function station(): ImageData {
   const size = 36;
-  const pen = new OffscreenCanvas(size, size).getContext('2d')!;
+  const pen = sketch(size);
   const box = (colour: string, x: number, y: number, width: number, height: number) => { pen.fillStyle = colour; pen.fillRect(x, y, width, height); };
   box('#ffffff', 2, 2, 32, 32);
   box('#101d27', 5, 5, 26, 26);
@@ -473,7 +523,7 @@ function station(): ImageData {
 /** Which way a line goes. */
 function onward(): ImageData {
   const size = 28;
-  const pen = new OffscreenCanvas(size, size).getContext('2d')!;
+  const pen = sketch(size);
   pen.beginPath();
   for (const [x, y] of [[6, 4], [25, 14], [6, 24], [11, 14]] as const) pen.lineTo(x, y);
   pen.closePath();
