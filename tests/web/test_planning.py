@@ -107,7 +107,8 @@ async def test_access_is_asked_by_keyboard_and_hides_the_few(page: Page) -> None
 
 
 SAVE = """mutation($id: ID!, $name: String!, $hazard: HazardClass, $location: Position) {
-  saveEnterprise(input: {id: $id, name: $name, areaCode: "220103001", status: OPERATING, hazardClass: $hazard, location: $location}) { id } }"""
+  saveEnterprise(input: {id: $id, name: $name, areaCode: "220103001", status: OPERATING, hazardClass: $hazard,
+    location: $location}) { id } }"""
 DUE = {"西厂": 124.98, "近厂": 125.02, "东厂": 125.05, "远厂": 125.9, "无址厂": None}
 WAYS = """async () => (await window.zhijianMap.getSource('plan-ways').getData()).features
   .map(({properties, geometry}) => [properties.side, geometry.coordinates.map(([lon]) => lon)])"""

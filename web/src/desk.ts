@@ -56,6 +56,7 @@ export class Desk implements Page {
   private follows = false;
   private kinds: Overlay[] = [];
   private tianditu: string | null = null;
+  private grounded = false;
   private turn = 0;
   private closed = false;
   private readonly pointed = { hover: (code: string | null) => this.hover(code, 'map'), select: (code: string | null) => this.select(code), open: (code: string) => void this.open(code) };
@@ -70,7 +71,7 @@ export class Desk implements Page {
     });
     this.pickers = new Pickers({
       change: (choice) => void this.load({ ...choice }, 'push'), overlay: (kind, on) => this.overlay(kind, on),
-      ground: (on) => this.maps.forEach((map) => void map.ground(on ? this.tianditu : null)), export: (file) => void this.export(file),
+      ground: (on) => this.showGround(on), export: (file) => void this.export(file),
     });
     this.scroller.append(this.table.element);
     const firstFrame = make('div', { class: 'map-frame' }, this.ground, this.captions[0]);
@@ -108,7 +109,7 @@ export class Desk implements Page {
   }
 
   private firstMap(Kind: typeof CoverageMap, start: Start): CoverageMap {
-    return new Kind(this.ground, () => this.session.token(), start, { ...this.pointed, moved: () => this.moved() });
+    return new Kind(this.ground, () => this.session.token(), start, { ...this.pointed, moved: () => this.moved(), groundless: () => this.groundless() });
   }
 
   close(): void {
@@ -195,6 +196,7 @@ export class Desk implements Page {
       if (!second && two) {
         const made = new CoverageMap(this.secondGround, () => this.session.token(), start, this.pointed, 'before');
         void made.show(now, false);
+        if (this.grounded) void made.ground(this.tianditu);
         together(first, made);
         this.maps.push(made);
       }
@@ -214,7 +216,7 @@ export class Desk implements Page {
     this.kinds = kinds;
     this.drawOverlays();
     this.showKey();
-    this.pickers.offerLayers(kinds, this.asked.layers, this.tianditu !== null);
+    this.offerKinds();
   }
 
   /** Those that are asked for, once it is known which there are. */
@@ -237,7 +239,22 @@ export class Desk implements Page {
   private offerSites(): void {
     if (!this.kinds.includes('sites') || this.asked.layers.includes('sites')) return;
     this.overlay('sites', true);
-    this.pickers.offerLayers(this.kinds, this.asked.layers, this.tianditu !== null);
+    this.offerKinds();
+  }
+
+  private showGround(on: boolean): void {
+    this.grounded = on;
+    this.maps.forEach((map) => void map.ground(on ? this.tianditu : null));
+  }
+
+  private groundless(): void {
+    this.showGround(false);
+    this.offerKinds();
+    this.warn('天地图底图读取不到（密钥无效、次数用尽或网络不通），已关闭；边界和数据不受影响。');
+  }
+
+  private offerKinds(): void {
+    this.pickers.offerLayers(this.kinds, this.asked.layers, this.tianditu === null ? null : this.grounded);
   }
 
   private overlay(kind: Overlay, on: boolean): void {

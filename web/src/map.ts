@@ -16,6 +16,8 @@ export interface Events {
   open(code: string): void;
   /** The map shows another part of the world. */
   moved?(): void;
+  /** 天地图 answers nothing but refusals. */
+  groundless?(): void;
 }
 
 const LAYERS = { PROVINCE: 'province', CITY: 'city', COUNTY: 'county', TOWNSHIP: 'township' } as const;
@@ -38,6 +40,7 @@ const LOCALE = {
 const STATE: ExpressionSpecification = ['coalesce', ['feature-state', 'class'], -2];
 const UNKNOWN = '#dfe3e7'; // under the patterns of no data and of hidden values
 const TIANDITU = ['vec', 'cva'] as const; // ground, names
+const ENOUGH = 3; // refusals without a single tile: the key is wrong or used up, or there is no way to it
 
 /** Where a map begins, before there are figures. */
 export interface Start {
@@ -177,12 +180,14 @@ export class CoverageMap {
   private unnamed: Picture | null = null;
   private rehearsed = false;
   private removed = false;
+  /** Tiles of 天地图 that did not come, as long as none came. */
+  private refused = 0;
 
   constructor(private readonly container: HTMLElement, token: () => Promise<string>, private readonly start: Start, private readonly events: Events, private readonly side: Side = 'now') {
     this.level = start.level;
     this.base = new Base({
       container, style: style(start.level), bounds: start.bounds ?? CHINA, fitBoundsOptions: { padding: padding(container) }, locale: LOCALE,
-      transformRequest: async (url) => (url.startsWith(`${location.origin}/`) ? { url, headers: { authorization: `Bearer ${await token()}` } } : { url }),
+      transformRequest: async (url) => (url.startsWith(`${location.origin}/`) ? { url, headers: { authorization: `Bearer ${await token()}` } } : { url, referrerPolicy: 'origin' }), // a key may be bound to the page's place
       localIdeographFontFamily: FONT, attributionControl: false, fadeDuration: 0, dragRotate: false, touchPitch: false, pitchWithRotate: false,
       renderWorldCopies: false, minZoom: 2, maxZoom: POINT_DEPTH, maxBounds: [50, -5, 160, 65], cooperativeGestures: matchMedia('(max-width: 720px)').matches,
     });
@@ -306,6 +311,7 @@ export class CoverageMap {
   /** 天地图 below the areas, which let it shine through; null takes it away. */
   async ground(key: string | null): Promise<void> {
     await this.ready;
+    this.refused = 0;
     for (const name of TIANDITU) {
       if (this.base.getLayer(name)) this.base.removeLayer(name);
       if (this.base.getSource(name)) this.base.removeSource(name);
@@ -351,6 +357,8 @@ export class CoverageMap {
 
   private listen(): void {
     this.base.on('idle', () => this.rested());
+    this.base.on('error', ({ error, ...event }) => this.failed(error, (event as { sourceId?: string }).sourceId));
+    this.base.on('sourcedata', ({ sourceId, tile }) => { if (tile && TIANDITU.some((name) => name === sourceId)) this.refused = -Infinity; });
     this.base.on('moveend', () => this.events.moved?.());
     this.base.on('mousemove', (event) => this.events.hover(this.at(event)));
     this.base.on('mouseout', ({ originalEvent }) => {
@@ -362,6 +370,12 @@ export class CoverageMap {
       if (code && code === this.selected && this.shown.includes(code)) this.events.open(code);
       else this.events.select(code);
     });
+  }
+
+  private failed(error: unknown, source = ''): void {
+    if (!TIANDITU.some((name) => name === source)) return console.error(error);
+    this.refused += 1;
+    if (this.refused === ENOUGH) this.events.groundless?.();
   }
 
   /** All is drawn that was to be drawn; the names of the first picture come then. */

@@ -62,10 +62,10 @@ export class Pickers {
     this.tree.value = choice.tree ?? '';
   }
 
-  /** `ground`: whether 天地图 is to be had here. */
-  offerLayers(kinds: Overlay[], on: string[], ground: boolean): void {
+  /** `ground`: whether 天地图 is on; null where it is not to be had. */
+  offerLayers(kinds: Overlay[], on: string[], ground: boolean | null): void {
     const boxes = KINDS.filter((kind) => kinds.includes(kind)).map((kind) => box(OVERLAYS[kind], on.includes(kind), (yes) => this.wishes.overlay(kind, yes), kind));
-    fill(this.layers.list, ...boxes, ground ? box('天地图底图', false, (yes) => this.wishes.ground(yes), 'tianditu') : null);
+    fill(this.layers.list, ...boxes, ground !== null ? box('天地图底图', ground, (yes) => this.wishes.ground(yes), 'tianditu') : null);
     this.layers.element.hidden = !this.layers.list.childElementCount;
   }
 }
