@@ -137,7 +137,7 @@ async def test_an_enterprise_comes_onto_the_map_when_it_is_written_and_leaves_wi
 
 
 async def eventually(world: World, path: str, username: str, expected: list[dict[str, Any]]) -> bool:
-    for _ in range(100):
+    for _ in range(600):
         if await features(world, path, username) == expected:
             return True
         await asyncio.sleep(0.05)
