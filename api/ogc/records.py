@@ -17,6 +17,7 @@ from schema.base import Column, Kind, Record, Verb
 from schema.registry import Registry
 from schema.values import canonical
 
+PATIENCE = 4  # times as many rows are looked through as would do if the places were mixed
 MOST = 5000  # features of a page; about 1 kB each
 _ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _TYPES: Mapping[Kind, Schema] = {
@@ -94,13 +95,13 @@ class RecordLayer:
         return int(await source.database.pool.fetchval(sql, *parameters.values))
 
     async def _worth_walking(self, source: Source, asked: Asked) -> int:
-        """As many rows as the box is thought to hold, if a page should be found among fewer; 0: sort them."""
+        """Among how many of the next rows a page should be found, if that is less than the box is thought to hold; 0: sort those in it."""
         if asked.box is None or not any(scope.endswith("0000") for scope in source.actor.scopes):
             return 0  # who may read less than a province will not find it among what comes next
         column = f"{self.record.place}_wgs84"
         sql = _SHARE.format(column=column, share=asked.box.share(column), table=self.record.name)
         rows, share = await source.database.pool.fetchrow(sql)
-        return int(rows * share) if rows * share * share > asked.limit else 0
+        return int(min(rows * share, PATIENCE * asked.limit / share)) if rows * share * share > asked.limit else 0
 
     async def _page(self, source: Source, asked: Asked, walk: int = 0) -> Page | None:
         """`walk`: among as many rows that come next; None if it is not full then, and there are more."""
