@@ -91,7 +91,7 @@ class AreaLayer:
         if asked.within:
             conditions.append(f"a.chain @> ARRAY[{parameters.bind(asked.within)}::text]")
         states = areas_on("a", last if asked.span else None)
-        matched = await self._matched(source, states, conditions, parameters) if asked.probing and not asked.box else None
+        matched = await self._matched(source, states, conditions, parameters) if asked.glance and not asked.box else None
         found = await self._rows(source, states, conditions, parameters, asked.box, last, asked.limit + 1)
         shown = found[: asked.limit]
         page = Page(b",".join(row[1] for row in shown), len(shown), shown[-1][0] if len(found) > len(shown) else None)

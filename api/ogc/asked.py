@@ -18,7 +18,7 @@ from schema.problems import Problem, Refused
 from schema.values import area_code
 
 DEFAULT_LIMIT = 100
-PROBE = 10
+GLANCE = 10
 FIRST_DAY, LAST_DAY = date(1900, 1, 1), date(2200, 12, 31)
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
 _INSTANT = re.compile(r"\d{4}-\d{2}-\d{2}[Tt]\d{2}:\d{2}:\d{2}(\.\d+)?([Zz]|[+-]\d{2}:\d{2})")
@@ -62,7 +62,10 @@ class Span:
 
 @dataclass(frozen=True)
 class Asked:
-    """A page of features. `own` are the layer's own parameters as they came."""
+    """A page of features. `own` are the layer's own parameters as they came.
+
+    glance  a few from the beginning, by which map programs learn the columns and the kind of geometry, and how many there are
+    """
 
     limit: int = DEFAULT_LIMIT
     after: str | None = None
@@ -70,11 +73,7 @@ class Asked:
     span: Span | None = None
     within: str | None = None
     own: Mapping[str, str] = field(default_factory=dict)
-
-    @property
-    def probing(self) -> bool:
-        """A glance at the beginning, by which map programs learn the columns: they want to know how many there are, too."""
-        return self.after is None and self.limit <= PROBE
+    glance: bool = False
 
 
 def invalid(name: str, message: str) -> Refused:
@@ -84,13 +83,15 @@ def invalid(name: str, message: str) -> Refused:
 def asked(given: Sequence[tuple[str, str]], most: int, own: Sequence[str]) -> Asked:
     """The request in its query parameters; `own` are the further ones of the layer. Raises Refused PARAMETER_…"""
     values = single(given, ["f", "limit", "after", "bbox", "datetime", "within", *own])
+    number = limit(values.get("limit"), most)
     return Asked(
-        limit=limit(values.get("limit"), most),
+        limit=number,
         after=values.get("after"),
         box=box(values["bbox"]) if "bbox" in values else None,
         span=span(values["datetime"]) if "datetime" in values else None,
         within=area(values["within"]) if "within" in values else None,
         own={name: values[name] for name in own if name in values},
+        glance="after" not in values and number <= GLANCE,
     )
 
 

@@ -20,6 +20,8 @@ from schema.values import canonical
 PATIENCE = 4  # times as many rows are looked through as would do if the places were mixed
 MOST = 5000  # features of a page; about 1 kB each
 _ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_FIRST = "00000000-0000-0000-0000-000000000000"
+_PLACED = b'"type":"Point"'  # as ST_AsGeoJSON writes it; in a text the quotes would be escaped
 _TYPES: Mapping[Kind, Schema] = {
     Kind.BOOLEAN: {"type": "boolean"},
     Kind.INTEGER: {"type": "integer"},
@@ -86,8 +88,22 @@ class RecordLayer:
         most = await self._worth_walking(source, asked)
         found = (await self._page(source, asked, most) if most else None) or await self._page(source, asked)
         assert found is not None  # only a walk may end without
-        matched = await self._matched(source, asked) if asked.probing and found.after else None
-        return found.counted(asked) if matched is None else replace(found, matched=matched)
+        if not (asked.glance and found.after):
+            return found.counted(asked)
+        shown = found if _PLACED in found.features else await self._with_a_place(source, asked) or found
+        return replace(shown, matched=await self._matched(source, asked))
+
+    async def _with_a_place(self, source: Source, asked: Asked) -> Page | None:
+        """The same page with a row that has a place instead of its last: or map programs open the layer without geometries."""
+        parameters, conditions = self._asked(source, asked)
+        where = " AND ".join([*conditions, f"{self.place} IS NOT NULL"])
+        sql = f"SELECT t.id::text, convert_to({self._feature()}, 'UTF8') FROM {self.record.name} t WHERE {where} LIMIT 1"
+        row = await source.database.pool.fetchrow(sql, *parameters.values)
+        if row is None:
+            return None
+        before = await self._page(source, replace(asked, limit=asked.limit - 1)) if asked.limit > 1 else None
+        features = b",".join([*([before.features] if before else []), row[1]])
+        return Page(features, asked.limit, f"{before.after if before else _FIRST}~{row[0]}")
 
     async def _matched(self, source: Source, asked: Asked) -> int:
         parameters, conditions = self._asked(source, asked)
@@ -106,7 +122,10 @@ class RecordLayer:
     async def _page(self, source: Source, asked: Asked, walk: int = 0) -> Page | None:
         """`walk`: among as many rows that come next; None if it is not full then, and there are more."""
         parameters, conditions = self._asked(source, asked)
-        further = f"t.id > {parameters.bind(_place_in_list(asked.after))}::text::uuid" if asked.after else "true"
+        after, _, shown_before = _place_in_list(asked.after or _FIRST).partition("~")
+        further = f"t.id > {parameters.bind(after)}::text::uuid"
+        if shown_before:
+            further += f" AND t.id <> {parameters.bind(shown_before)}::text::uuid"
         rows = f"(SELECT * FROM {self.record.name} t WHERE {further} ORDER BY t.id LIMIT {walk})" if walk else self.record.name
         chosen = f"SELECT t.* FROM {rows} t WHERE {further} AND {' AND '.join(conditions)} ORDER BY t.id LIMIT {asked.limit + 1}"
         sql = (
@@ -115,6 +134,7 @@ class RecordLayer:
             f" (SELECT id::text FROM shown ORDER BY id DESC LIMIT 1), (SELECT count(*) FROM page) FROM shown t"
         )
         body, shown, last, found = await source.database.pool.fetchrow(sql, *parameters.values)
+        last = f"{last}~{shown_before}" if shown_before else last
         return None if walk and found <= asked.limit else Page(body, shown, last if found > shown else None)
 
     async def one(self, source: Source, feature_id: str, own: Mapping[str, str]) -> bytes | None:
@@ -192,6 +212,6 @@ def _updated(span: Span, parameters: Parameters) -> list[str]:
 
 
 def _place_in_list(text: str) -> str:
-    if not _ID.fullmatch(text):
+    if not all(map(_ID.fullmatch, text.split("~", 1))):
         raise invalid("after", "after 不是本列表给出的；请从第一页重新读取。")
     return text

@@ -418,6 +418,28 @@ async def test_layers_begin_with_what_can_be_drawn(world: World) -> None:
         assert [each["geometry"] for each in others] == [None] * len(others)
 
 
+async def test_a_glance_shows_a_place_if_there_is_one_and_pages_go_on_without_doubles(world: World) -> None:
+    """A register often begins with what nobody has located yet."""
+    ids = [f"00000000-0000-7000-8000-{number:012d}" for number in range(3)]
+    await world.execute(
+        "INSERT INTO enterprise (id, name, area_code, status, revision, deleted, created_at, updated_at, scopes)"
+        f" SELECT id, '早', '220103001', 'OPERATING', 1, false, now(), now(), '{{220000}}' FROM unnest('{{{','.join(ids)}}}'::uuid[]) id"
+    )
+    everything = {each["id"] for each in await world.items("enterprises/items")}
+    try:
+        for limit in (1, 2, 3):
+            first, seen, url = "", [], f"/ogc/collections/enterprises/items?limit={limit}"
+            while url:
+                document = (await world.get(url)).json()
+                first = first or document["features"][-1]["geometry"]["type"]
+                seen += [each["id"] for each in geojson(document)]
+                url = next_link(document) or ""
+            assert (first, len(seen), set(seen)) == ("Point", len(everything), everything)
+        assert [each["geometry"] for each in await world.items("enterprises/items?limit=2&name=早")] == [None, None]
+    finally:
+        await world.execute("DELETE FROM enterprise WHERE name = '早'")
+
+
 async def test_a_glance_and_a_whole_say_how_many_there_are(world: World) -> None:
     """QGIS shows 0 features where `numberMatched` is missing from its first request, of ten."""
 
