@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from graphql import GraphQLInputObjectType, GraphQLObjectType, build_schema, get_named_type
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy.optimize import Bounds, LinearConstraint, milp
 from sqlalchemy import text
@@ -145,14 +145,14 @@ def worlds(draw: st.DrawFn, most: int) -> Counts:
     return found
 
 
-@settings(max_examples=8)
+@settings(max_examples=6)
 @given(world=worlds(110))
 def test_a_world_without_small_cells_answers_the_same(runner: asyncio.Runner, register: Register, world: Counts) -> None:
     """So no answers, however they are put together, tell a cell of one to four from none or five: also not where a number decides."""
     _compare_with_twin(runner, register, world, large_too=False)
 
 
-@settings(max_examples=6)
+@settings(max_examples=4)
 @given(world=worlds(13))
 def test_those_without_service_are_no_small_cell_either(runner: asyncio.Runner, register: Register, world: Counts) -> None:
     """Where no number decides, every cell and what is left of it may be a multiple of five."""
@@ -176,8 +176,9 @@ def _compare_with_twin(runner: asyncio.Runner, register: Register, world: Counts
     assert len(own) > 100
 
 
-@settings(max_examples=8)
+@settings(max_examples=6)
 @given(added=st.lists(st.fixed_dictionaries({cell: st.integers(0, 3) for cell in TOWNSHIPS}), min_size=4, max_size=4))
+@example(added=[dict.fromkeys(TOWNSHIPS, 1)] * 4)  # 5, 0, 5, 0 would be 1, 2, 3, 4
 def test_solving_all_answers_pins_no_cell_of_one_to_four(runner: asyncio.Runner, register: Register, added: list[dict[str, int]]) -> None:
     """Patients only come; the attacker knows that, knows how we round, and asks each month, each area and each circle."""
     months = [{cell: sum(each[cell] for each in added[: at + 1]) for cell in TOWNSHIPS} for at in range(4)]
@@ -237,7 +238,7 @@ def test_one_more_is_the_same_figure_or_five_more(runner: asyncio.Runner, regist
 
     async def body() -> list[int]:
         seen = []
-        for count in range(12, 40):
+        for count in range(12, 34):
             await put(register, {"220102001": count})
             found = await published(register)
             assert found["220102001"] == found["220102"] == found[ROOT]  # the same persons, the same figure
