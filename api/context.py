@@ -18,7 +18,7 @@ from schema.problems import Problem, Refused
 from sync.moment import Moment
 from sync.wake import Subscription, WakeHub
 
-NOBODY = Problem("UNAUTHENTICATED", "Sign in first.")
+NOBODY = Problem("UNAUTHENTICATED", "请先登录。")
 
 
 @dataclass(slots=True)
