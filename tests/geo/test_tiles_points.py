@@ -85,6 +85,10 @@ EDITS = st.lists(
 )
 
 
+MANY = text("""INSERT INTO map_point SELECT 'enterprise', gen_random_uuid(), n << 20, n, n, '220102001', '220102', '220000'
+  FROM generate_series(1, 2000) n""")
+
+
 async def carry_out(register: Register, edits: list[Any]) -> None:
     for record, number, place, spot, deleted in edits:
         if record == "settle":
@@ -174,6 +178,39 @@ def test_where_there_are_too_many_a_near_tile_clusters_them(run: Run, monkeypatc
         assert cluster_.properties == {"count": 4}
         assert {each.properties.get("name") for each in await whole(register, ENTERPRISES, ("220000",), 22)} == {"甲0", "甲1", "甲2", "甲3"}
         point_tiles._points.cache_clear()
+
+    run(body)
+
+
+class Planned:
+    """Reads that note by statement what the planner expects of it."""
+
+    def __init__(self, reads: Any) -> None:
+        self.reads = reads
+        self.costs: dict[str, set[str]] = {}
+
+    async def fetch(self, sql: str, *values: Any) -> Any:
+        return await self.reads.fetch(sql, *values)
+
+    async def fetchrow(self, sql: str, *values: Any) -> Any:
+        plan = await self.reads.fetch(f"EXPLAIN {sql}", *values)
+        self.costs.setdefault(sql, set()).add(plan[0][0])
+        return await self.reads.fetchrow(sql, *values)
+
+
+def test_the_plan_of_a_tile_is_the_same_for_all_readers_and_tiles_so_that_it_can_be_kept(run: Run) -> None:
+    async def body(register: Register) -> None:
+        await points.recompute(register.connection)
+        await register.connection.execute(MANY)
+        await register.connection.execute(text("ANALYZE map_point"))
+        planned = Planned(await raw(register))
+        for scopes in READERS:
+            actor = Actor("u", "reader", Role.SUPERVISOR, scopes)
+            held = await cover(planned, actor)
+            for place in ((0, 0, 0), (4, 9, 9), (11, 0, 0), (11, 9, 9), (12, 0, 0), (22, 9, 9)):
+                await point_tile(planned, actor, ENTERPRISES, held, *place)
+        assert len(planned.costs) == 3  # far, counted, near
+        assert all(len(costs) == 1 for costs in planned.costs.values())
 
     run(body)
 
