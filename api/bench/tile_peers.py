@@ -97,7 +97,7 @@ def mapserver(field: Field) -> Iterator[Peer]:
         variables = {**os.environ, "MAPSERVER_CONFIG_FILE": str(folder / "mapserver.conf")}
         for _ in range(PROCESSES):
             stack.enter_context(_running((program,), variables, folder / "mapserver.log", door))
-        address = "map=bench&mode=tile&tilemode=gmap&map.imagetype=mvt&layers={layer}&tile={x}+{y}+{z}"
+        address = "map=bench&mode=tile&tilemode=gmap&map.imagetype={layer}&layers={layer}&tile={x}+{y}+{z}"
         yield lambda: FastCgi(str(path)), address
 
 
@@ -156,8 +156,9 @@ def _map(settings: Settings) -> str:
   UNITS METERS
   EXTENT -20037508.34 -20037508.34 20037508.34 20037508.34
   PROJECTION "init=epsg:3857" END
-  OUTPUTFORMAT NAME "mvt" DRIVER "MVT" FORMATOPTION "EXTENT=4096" FORMATOPTION "EDGE_BUFFER=10" END
-  IMAGETYPE "mvt"
+  OUTPUTFORMAT NAME "county" DRIVER "MVT" FORMATOPTION "EXTENT=4096" FORMATOPTION "EDGE_BUFFER=10" END
+  OUTPUTFORMAT NAME "enterprise" DRIVER "MVT" FORMATOPTION "EXTENT=4096" FORMATOPTION "EDGE_BUFFER=0" END
+  IMAGETYPE "county"
   WEB METADATA "ows_enable_request" "*" END END{layers}
 END
 """

@@ -1,7 +1,12 @@
 """Topic `tiles`: vector tiles of counties and of many enterprises, made anew and from the cache, beside tipg and MapServer.
 
-All ask over 8 connections and take gzip. The peers read outlines and points in Web Mercator from tables with spatial indexes, at most
-10,000 features a tile (tipg's cap); we simplify outlines by zoom and cluster points that are far, so that ours are complete.
+Compared is what one gets for the same tile in which there are enterprises, over 8 connections, on one database and two cores:
+
+- Near (z12): the same points with the same properties (id, name, status, hazard class), none left out; no margin in ours and MapServer's.
+- Far: the peers leave out what is above 10,000 features (tipg's cap); we cluster, so that ours are complete, and simplify outlines.
+- The peers read Web Mercator from tables of their own with spatial indexes, clean and complete, and know no rights: we check the token,
+  and the rights of each row, and read the record itself.
+- Ours and tipg's come by HTTP and gzip; MapServer is asked by FastCGI without a web server, and neither compresses nor is unpacked.
 """
 
 from __future__ import annotations
