@@ -78,7 +78,7 @@ export class Desk implements Page {
     this.element = make('div', { class: 'desk' }, make('a', { class: 'skip', href: '#areas', click: (event) => { event.preventDefault(); this.table.focus(); } }, '跳到表格'), top(session, 'map', leave),
       this.bar(), this.pickers.element,
       make('main', { class: 'work' },
-        make('section', { class: 'map-side', 'aria-label': '覆盖地图' }, make('div', { class: 'maps' }, firstFrame, this.second), this.card, this.unplaced, this.key),
+        make('section', { class: 'map-side', 'aria-label': '地图与图例' }, make('div', { class: 'maps' }, firstFrame, this.second), this.card, this.unplaced, this.key),
         make('section', { class: 'list-side', id: 'areas', 'aria-label': '指标与地区', tabindex: '-1' }, this.facts, this.meaning, this.tabs, this.list, this.panels.element, this.planning.element)),
       this.spoken);
     window.addEventListener('popstate', this.returned);
@@ -313,7 +313,7 @@ export class Desk implements Page {
 
   private bar(): HTMLElement {
     const again = make('button', { type: 'button', class: 'quiet', title: '重新读取数据', 'aria-label': '刷新', click: () => void this.load({}, 'replace') }, '↻');
-    return make('div', { class: 'bar' }, this.crumbs, this.notice, this.levels, again);
+    return make('section', { class: 'bar', 'aria-label': '地区与统计级别' }, this.crumbs, this.notice, this.levels, again);
   }
 
   private showWhere({ place, level }: Picture): void {

@@ -35,7 +35,7 @@ const USERS = 'query Users($search: String!) { users(search: $search, first: 20)
 const CODE = 'mutation Code($user: ID!) { issueDeviceCode(userId: $user) { code expiresAt } }';
 const SILENT_MS = 3 * 86_400_000; // a field day and a weekend
 const CLOCK_OFF_MS = 300_000; // from where the merge clips it (design: 5 min)
-const COLUMNS = ['人员', '终端', '最近联系', '落后', '未发送', '离线包', '版本', '状态', ''];
+const COLUMNS = ['人员', '终端', '最近联系', '落后', '未发送', '离线包', '版本', '状态', '操作'];
 
 interface Person {
   id: string;
@@ -57,7 +57,7 @@ export class Devices implements Page {
 
   constructor(private readonly session: Session, leave: () => void) {
     this.element = make('div', { class: 'desk' }, top(session, 'devices', leave),
-      make('div', { class: 'bar' }, make('h2', { class: 'title' }, '终端'), this.summary, this.notice, this.search,
+      make('section', { class: 'bar', 'aria-label': '终端概况' }, make('h2', { class: 'title' }, '终端'), this.summary, this.notice, this.search,
         make('label', { class: 'switch' }, this.troubled, '只看需要处理的'),
         make('button', { type: 'button', class: 'quiet', click: () => void this.newDevice() }, '新终端'),
         make('button', { type: 'button', class: 'quiet', 'aria-label': '刷新', title: '重新读取数据', click: () => void this.start() }, '↻')),

@@ -51,7 +51,7 @@ export class Inbox implements Page {
 
   constructor(private readonly session: Session, leave: () => void) {
     this.element = make('div', { class: 'desk' }, top(session, 'inbox', leave),
-      make('div', { class: 'bar' }, make('h2', { class: 'title' }, '冲突箱'), this.summary, this.notice, this.outcome,
+      make('section', { class: 'bar', 'aria-label': '冲突概况' }, make('h2', { class: 'title' }, '冲突箱'), this.summary, this.notice, this.outcome,
         make('label', { class: 'switch' }, this.settled, '含已处理'),
         make('button', { type: 'button', class: 'quiet', 'aria-label': '刷新', title: '重新读取数据', click: () => void this.load(null) }, '↻')),
       make('main', { class: 'sheet' }, this.list, this.more));

@@ -186,7 +186,7 @@ export class CoverageMap {
   constructor(private readonly container: HTMLElement, token: () => Promise<string>, private readonly start: Start, private readonly events: Events, private readonly side: Side = 'now') {
     this.level = start.level;
     this.base = new Base({
-      container, style: style(start.level), bounds: start.bounds ?? CHINA, fitBoundsOptions: { padding: padding(container) }, locale: LOCALE,
+      container, style: style(start.level), bounds: start.bounds ?? CHINA, fitBoundsOptions: { padding: padding(container) }, locale: side === 'now' ? LOCALE : { ...LOCALE, 'Map.Title': '对比期的地图' },
       transformRequest: async (url) => (url.startsWith(`${location.origin}/`) ? { url, headers: { authorization: `Bearer ${await token()}` } } : { url, referrerPolicy: 'origin' }), // a key may be bound to the page's place
       localIdeographFontFamily: FONT, attributionControl: false, fadeDuration: 0, dragRotate: false, touchPitch: false, pitchWithRotate: false,
       renderWorldCopies: false, minZoom: 2, maxZoom: POINT_DEPTH, maxBounds: [50, -5, 160, 65], cooperativeGestures: matchMedia('(max-width: 720px)').matches,

@@ -31,7 +31,7 @@ export class Panels {
       const rows = [...values].reverse().map(({ period, asOf, value }) => make('tr', {}, make('th', { scope: 'row', title: `截至 ${asOf}` }, period), make('td', { class: 'number' }, shown(value, indicator)),
         make('td', { class: 'number' }, value.target === null ? '—' : amount(value.target, indicator)), make('td', {}, value.met === null ? '' : value.met ? '达标' : '▼ 未达标')));
       return [this.head(`${place.name} · 趋势`, choices('周期', LENGTHS, this.length, again)), trendChart(values, indicator),
-        make('table', { class: 'small' }, make('thead', {}, make('tr', {}, ...['期间', '值', '目标', ''].map((label) => make('th', { scope: 'col' }, label)))), make('tbody', {}, ...rows))];
+        make('table', { class: 'small' }, make('thead', {}, make('tr', {}, ...['期间', '值', '目标', '是否达标'].map((label) => make('th', { scope: 'col' }, label)))), make('tbody', {}, ...rows))];
     });
   }
 

@@ -38,7 +38,7 @@ export class Pickers {
       files.list.append(make('button', { type: 'button', 'data-file': file, click: () => { files.element.open = false; wishes.export(file as File); } }, label));
     }
     fill(this.tree, ...TREES.map(([value, label]) => make('option', { value }, label)));
-    this.element = make('div', { class: 'pickers', role: 'group', 'aria-label': '统计条件' },
+    this.element = make('div', { class: 'pickers', role: 'search', 'aria-label': '统计条件' },
       labelled('指标', this.indicator, 'wide'), labelled('期间', this.period), labelled('截至日', this.asOf), labelled('区划', this.tree), labelled('对比期', this.compare),
       make('div', { class: 'menus' }, this.layers.element, files.element));
     this.layers.element.hidden = true;

@@ -174,7 +174,7 @@ export class Planning {
     if (!sites.length) return null;
     const rows = sites.map((site, at) => make('li', {}, make('button', { type: 'button', click: () => this.events.go(site.point) },
       make('span', { class: `proposed ${side}` }, markText(at, side, two)), make('span', { class: 'site-name' }, site.name), make('span', { class: 'rank-value' }, `可达 ${persons(site.reached)}`))));
-    return make('section', {}, make('h3', {}, `${two ? NAMES[side] : ''}建议站址（${sites.length}）`), make('ol', { class: 'plan-sites' }, ...rows));
+    return make('section', {}, make('h2', {}, `${two ? NAMES[side] : ''}建议站址（${sites.length}）`), make('ol', { class: 'plan-sites' }, ...rows));
   }
 
   /** The stops in order, and who had no place in the day. */
@@ -184,8 +184,8 @@ export class Planning {
       make('span', { class: `proposed ${side}` }, markText(at, side, two)), make('span', { class: 'site-name' }, stop.name, stop.severe ? make('em', {}, '严重') : null),
       make('span', { class: 'rank-value' }, `${stop.arrives}–${stop.leaves}`), make('span', { class: 'rank-value route-km' }, `${stop.km.toFixed(1)} 公里`))));
     const rest = left.map(({ name: enterprise, why, point }) => make('tr', {}, make('th', { scope: 'row' }, make('button', { type: 'button', class: 'link', click: () => this.events.go(point) }, enterprise)), make('td', {}, why)));
-    return make('section', {}, make('h3', {}, `${name}走访次序（${stops.length}）`), rows.length ? make('ol', { class: 'plan-sites plan-stops' }, ...rows) : make('p', { class: 'nothing' }, '当日工时内一家也走访不了'),
-      ...(rest.length ? [make('h3', {}, `${name}未排入（${rest.length}）`), make('table', { class: 'small plan-left' }, make('thead', {}, make('tr', {}, ...['单位', '原因'].map((label) => make('th', { scope: 'col' }, label)))), make('tbody', {}, ...rest))] : []));
+    return make('section', {}, make('h2', {}, `${name}走访次序（${stops.length}）`), rows.length ? make('ol', { class: 'plan-sites plan-stops' }, ...rows) : make('p', { class: 'nothing' }, '当日工时内一家也走访不了'),
+      ...(rest.length ? [make('h2', {}, `${name}未排入（${rest.length}）`), make('table', { class: 'small plan-left' }, make('thead', {}, make('tr', {}, ...['单位', '原因'].map((label) => make('th', { scope: 'col' }, label)))), make('tbody', {}, ...rest))] : []));
   }
 
   /** The townships with most patients that are worst off. */
@@ -197,7 +197,7 @@ export class Planning {
       make('th', { scope: 'row' }, point ? make('button', { type: 'button', class: 'link', click: () => this.events.go(point) }, name) : name),
       make('td', { class: 'number' }, persons(patients).replace('，不显示', '')), make('td', {}, said), make('td', {}, near)));
     const title = answer.measure === 'REACH' ? '不可达的乡镇' : '最差的乡镇';
-    return make('section', {}, make('h3', {}, `${two ? '甲：' : ''}${title}（${Math.min(LISTED, listed.length)} / ${listed.length}）`),
+    return make('section', {}, make('h2', {}, `${two ? '甲：' : ''}${title}（${Math.min(LISTED, listed.length)} / ${listed.length}）`),
       make('table', { class: 'small plan-towns' }, make('thead', {}, make('tr', {}, ...['乡镇', '患者', '值', '最近站点'].map((label) => make('th', { scope: 'col' }, label)))), make('tbody', {}, ...rows)));
   }
 
@@ -211,7 +211,7 @@ export class Planning {
     }
     if (turn !== this.turn) return;
     const again = this.runs.contains(document.activeElement) ? (document.activeElement as HTMLElement).dataset['run'] : undefined;
-    fill(this.runs, make('h3', {}, `已有规划（${found.length}）`), found.length ? make('ul', { class: 'plan-list' }, ...found.map((plan) => this.run(plan))) : make('p', { class: 'nothing' }, '本地区还没有规划'));
+    fill(this.runs, make('h2', {}, `已有规划（${found.length}）`), found.length ? make('ul', { class: 'plan-list' }, ...found.map((plan) => this.run(plan))) : make('p', { class: 'nothing' }, '本地区还没有规划'));
     if (again) this.runs.querySelector<HTMLElement>(`[data-run="${again}"]`)?.focus();
   }
 

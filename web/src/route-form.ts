@@ -39,7 +39,7 @@ class RouteForm {
   private readonly visit = numeric('route-visit', 60, 0, 480);
   private readonly severe = make('input', { id: 'route-severe', type: 'checkbox', checked: true });
   private readonly said = make('p', { class: 'route-said', 'aria-live': 'polite' });
-  private readonly stops = make('ul', { class: 'route-stops', role: 'group', 'aria-label': '走访对象', keydown: (event) => this.walk(event as KeyboardEvent) });
+  private readonly stops = make('ul', { class: 'route-stops', 'aria-label': '走访对象', keydown: (event) => this.walk(event as KeyboardEvent) });
   private readonly button = make('button', { type: 'submit', class: 'primary' }, '计算路线');
   private found: Found | null = null;
   private chosen = new Set<string>();
