@@ -157,6 +157,9 @@ async def test_an_area_of_others_is_refused_with_a_sentence(page: Page) -> None:
     await page.goto("/?area=220200")
     await expect(page.locator(".notice")).to_have_text("该地区不在您的辖区范围内。")
     assert await codes(page) == []
+    await page.click("button:has-text('回到我的辖区')")
+    await expect(page.locator(".crumbs strong")).to_have_text("长春市")
+    await drawn(page)
 
 
 async def test_signing_out_forgets_the_session(page: Page) -> None:

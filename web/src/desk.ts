@@ -36,7 +36,7 @@ export class Desk implements Page {
   private readonly key = make('div', { class: 'map-legend' });
   private readonly ground = make('div', { class: 'map', id: 'map', 'data-state': 'drawing' });
   private readonly secondGround = make('div', { class: 'map', id: 'map-before', 'data-state': 'drawing' });
-  private readonly captions = [make('b', { class: 'when' }), make('b', { class: 'when' })] as const;
+  private readonly captions = [make('b', { class: 'when', hidden: true }), make('b', { class: 'when' })] as const;
   private readonly second = make('div', { class: 'map-frame', hidden: true }, this.secondGround, this.captions[1]);
   private readonly caption = make('div', { class: 'caption' });
   private readonly scroller = make('div', { class: 'scroller' });
@@ -79,7 +79,7 @@ export class Desk implements Page {
       this.bar(), this.pickers.element,
       make('main', { class: 'work' },
         make('section', { class: 'map-side', 'aria-label': '地图与图例' }, make('div', { class: 'maps' }, firstFrame, this.second), this.card, this.unplaced, this.key),
-        make('section', { class: 'list-side', id: 'areas', 'aria-label': '指标与地区', tabindex: '-1' }, this.facts, this.meaning, this.tabs, this.list, this.panels.element, this.planning.element)),
+        make('section', { class: 'list-side', id: 'areas', 'aria-label': '指标与地区', tabindex: '-1' }, this.facts, this.meaning, this.tabs, this.list, this.panels.element, this.planning.element), this.lost()),
       this.spoken);
     window.addEventListener('popstate', this.returned);
   }
@@ -148,6 +148,7 @@ export class Desk implements Page {
       if (turn !== this.turn) return;
       this.warn(sentence(reason));
       if (this.picture) this.pickers.show({ ...this.asked, indicator: this.picture.question.indicator.id });
+      else this.element.classList.add('blank');
     } finally {
       if (turn === this.turn) this.element.classList.remove('loading');
     }
@@ -163,6 +164,7 @@ export class Desk implements Page {
 
   private show(found: Picture, how: How): void {
     this.picture = found;
+    this.element.classList.remove('blank');
     if (how) this.remember(how);
     this.pickers.show({ ...this.asked, indicator: found.question.indicator.id });
     this.showWhere(found);
@@ -314,6 +316,12 @@ export class Desk implements Page {
   private bar(): HTMLElement {
     const again = make('button', { type: 'button', class: 'quiet', title: '重新读取数据', 'aria-label': '刷新', click: () => void this.load({}, 'replace') }, '↻');
     return make('section', { class: 'bar', 'aria-label': '地区与统计级别' }, this.crumbs, this.notice, this.levels, again);
+  }
+
+  /** In place of all, where the address names nothing that one may see. */
+  private lost(): HTMLElement {
+    const home = { area: null, level: null, period: null, asOf: null, tree: null, compare: null, indicator: null };
+    return make('div', { class: 'lost' }, make('p', {}, '这个地址没有可显示的内容'), make('button', { type: 'button', class: 'quiet', click: () => void this.load(home, 'push') }, '回到我的辖区'));
   }
 
   private showWhere({ place, level }: Picture): void {

@@ -94,6 +94,7 @@ export class Panels {
   private async load<Found>(ask: () => Promise<Found>, draw: (found: Found) => (Node | null)[], failed: (notice: HTMLElement) => (Node | null)[] = (notice) => [notice]): Promise<void> {
     const turn = ++this.turn;
     this.element.setAttribute('aria-busy', 'true');
+    if (!this.element.hasChildNodes()) fill(this.element, make('p', { class: 'nothing' }, '正在读取…'));
     let content: (Node | null)[];
     try {
       content = draw(await ask());

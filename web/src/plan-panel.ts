@@ -49,6 +49,7 @@ export class Planning {
   private names: Record<Side, string | null> = { a: null, b: null };
   private answers: Record<Side, Answer | null> = { a: null, b: null };
   private ask: Ask = 'access';
+  private follows = false; // the form becomes that of what is shown
   private turn = 0;
   private timer = 0;
 
@@ -65,6 +66,7 @@ export class Planning {
     if (same) return this.draw();
     this.names = { a: plan, b: vs };
     if (plan) this.ask = parse(plan) ? 'access' : 'siting';
+    this.follows = true;
     this.offer();
     await this.load();
   }
@@ -80,6 +82,7 @@ export class Planning {
     this.names = { ...this.names, [side]: name };
     if (side === 'a' && name === null) this.names = { a: this.names.b, b: null };
     if (this.names.a === this.names.b) this.names.b = null;
+    this.follows = side === 'a';
     this.events.remember(this.names.a, this.names.b);
     this.element.scrollTop = 0;
     void this.load();
@@ -95,7 +98,9 @@ export class Planning {
     const [a, b] = found.map((each) => (typeof each === 'string' || isPlan(each) ? null : each)) as [Answer | null, Answer | null];
     this.warn(found.filter((each) => typeof each === 'string').join('；'));
     this.answers = { a, b };
-    if (this.ask === 'siting' && (a?.way || found.some((each) => isPlan(each) && each.kind === 'ROUTE'))) this.turnTo('route');
+    const [first] = found;
+    if (this.follows && this.ask !== 'route' && (a?.way || (first && isPlan(first) && first.kind === 'ROUTE'))) this.turnTo('route');
+    this.follows = false;
     this.draw();
     const ways = [a, b].flatMap((each) => (each?.way ? pointsOf(each.way) : []));
     if (ways.length) this.events.frame(ways);
@@ -181,7 +186,7 @@ export class Planning {
   private day(side: Side, { stops, left }: Way, two: boolean): HTMLElement {
     const name = two ? NAMES[side] : '';
     const rows = stops.map((stop, at) => make('li', {}, make('button', { type: 'button', click: () => this.events.go(stop.point) },
-      make('span', { class: `proposed ${side}` }, markText(at, side, two)), make('span', { class: 'site-name' }, stop.name, stop.severe ? make('em', {}, '严重') : null),
+      make('span', { class: `proposed ${side}` }, markText(at, side, two)), make('span', { class: 'site-name', title: stop.name }, stop.name), stop.severe ? make('em', {}, '严重') : null,
       make('span', { class: 'rank-value' }, `${stop.arrives}–${stop.leaves}`), make('span', { class: 'rank-value route-km' }, `${stop.km.toFixed(1)} 公里`))));
     const rest = left.map(({ name: enterprise, why, point }) => make('tr', {}, make('th', { scope: 'row' }, make('button', { type: 'button', class: 'link', click: () => this.events.go(point) }, enterprise)), make('td', {}, why)));
     return make('section', {}, make('h2', {}, `${name}走访次序（${stops.length}）`), rows.length ? make('ol', { class: 'plan-sites plan-stops' }, ...rows) : make('p', { class: 'nothing' }, '当日工时内一家也走访不了'),
