@@ -26,7 +26,7 @@ const TABS: Record<address.View, string> = { list: '地区', trend: '趋势', ra
 export class Desk implements Page {
   readonly element: HTMLElement;
   private readonly crumbs = make('nav', { class: 'crumbs', 'aria-label': '所在地区' });
-  private readonly levels = make('div', { class: 'levels', role: 'group', 'aria-label': '统计级别' });
+  private readonly levels = make('div', { class: 'levels', role: 'group', 'aria-label': '统计级别', hidden: true });
   private readonly facts = make('dl', { class: 'facts' });
   private readonly meaning = make('p', { class: 'meaning' });
   private readonly notice = make('p', { class: 'notice', role: 'alert', hidden: true });
