@@ -32,6 +32,9 @@ _CANDIDATE_SECONDS = 0.25
 _STAMP_TIMEOUT_SECONDS = 30
 _LONGEST_PAYLOAD = 7900  # PostgreSQL refuses 8,000 bytes
 
+_PLACE = """INSERT INTO sync_scope_doc (scope, record, doc_id, pos, state)
+  SELECT scope, record, doc_id, (SELECT pos FROM sync_head) + rank, state FROM touched"""
+# Documents that the feed doesn't know yet go in without a look for each of their rows: nobody else writes them while the head is locked.
 _STAMP = f"""
 WITH taken AS (
   DELETE FROM sync_pending WHERE id <= (SELECT max(id) FROM (SELECT id FROM sync_pending ORDER BY id LIMIT $1) AS first)
@@ -44,9 +47,12 @@ WITH taken AS (
 ), touched AS MATERIALIZED (
   SELECT DISTINCT ON (doc_id, scope, record) scope, record, doc_id, rank, state FROM mention WHERE scope IS NOT NULL
   ORDER BY doc_id, scope, record, id DESC, state
+), known AS MATERIALIZED (
+  SELECT doc_id FROM ranked WHERE EXISTS (SELECT FROM sync_scope_doc s WHERE s.doc_id = ranked.doc_id OFFSET 0)
 ), placed AS (
-  INSERT INTO sync_scope_doc (scope, record, doc_id, pos, state)
-  SELECT scope, record, doc_id, (SELECT pos FROM sync_head) + rank, state FROM touched ORDER BY doc_id, scope, record
+  {_PLACE} WHERE doc_id NOT IN (SELECT doc_id FROM known) ORDER BY doc_id, scope, record
+), replaced AS (
+  {_PLACE} WHERE doc_id IN (SELECT doc_id FROM known) ORDER BY doc_id, scope, record
   ON CONFLICT (doc_id, scope, record) DO UPDATE SET pos = excluded.pos, state = excluded.state
 ), moved AS (
   UPDATE sync_head SET pos = pos + (SELECT max(rank) FROM ranked) WHERE EXISTS (SELECT FROM ranked) RETURNING pos
