@@ -9,7 +9,7 @@ import pytest
 from playwright.async_api import Page, expect
 
 from api import bootstrap
-from tests.web.test_map import drawn, sign_in
+from tests.web.test_map import sign_in
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 # Everything that can be used now, told by number; what the arrows reach inside a group has tabindex -1.

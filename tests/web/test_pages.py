@@ -87,7 +87,7 @@ async def test_a_supervisor_settles_a_conflict_in_favour_of_the_field(page: Page
     await expect(conflict.locator("header")).to_contain_text("演示一厂")
     await conflict.get_by_role("button", name="采用终端的值").click()
     await expect(page.locator(".conflicts")).to_have_text("没有需要处理的冲突")
-    assert await world.rows("SELECT contact_phone FROM enterprise") == [("000-FIELD",)]
+    assert await world.rows("SELECT contact_phone FROM enterprise WHERE name = '演示一厂'") == [("000-FIELD",)]
     assert await world.rows("SELECT resolution, resolved_by FROM sync_conflict") == [("MINE", "boss")]
 
 

@@ -124,7 +124,7 @@ async def due(world: World) -> AsyncIterator[None]:
         assert "errors" not in answer, answer
     yield
     for each in ids.values():
-        await world.ask("mutation($id: ID!) { deleteEnterprise(id: $id) { id } }", token, id=each)
+        assert (await world.ask("mutation($id: ID!) { deleteEnterprise(id: $id) }", token, id=each))["data"]["deleteEnterprise"]
 
 
 async def visited(page: Page) -> list[str]:
