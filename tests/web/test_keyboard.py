@@ -18,9 +18,11 @@ NUMBER = """() => { let number = 0;
     if (each.tabIndex >= 0 && !each.disabled && each.checkVisibility({visibilityProperty: true})) each.dataset.stop = String(number++); }
   return number; }"""
 HERE = """() => { const at = document.activeElement; const box = at.getBoundingClientRect(); const style = getComputedStyle(at);
-  return {stop: at.dataset.stop ?? null, name: at.outerHTML.slice(0, 100), size: box.width * box.height, ring: style.outlineStyle !== 'none' && parseFloat(style.outlineWidth) > 0,
-    seen: box.bottom > 0 && box.right > 0 && box.top < innerHeight && box.left < innerWidth, body: at === document.body}; }"""  # noqa: E501 - a script
-AXE = """async () => (await axe.run(document, {resultTypes: ['violations']})).violations.map(({id, impact, nodes}) => [impact, id, nodes[0].target])"""
+  return {stop: at.dataset.stop ?? null, name: at.outerHTML.slice(0, 100), size: box.width * box.height,
+    ring: style.outlineStyle !== 'none' && parseFloat(style.outlineWidth) > 0,
+    seen: box.bottom > 0 && box.right > 0 && box.top < innerHeight && box.left < innerWidth, body: at === document.body}; }"""
+AXE = """async () => (await axe.run(document, {resultTypes: ['violations']})).violations
+  .map(({id, impact, nodes}) => [impact, id, nodes[0].target])"""
 
 
 async def stops(page: Page) -> list[dict[str, Any]]:
