@@ -16,6 +16,7 @@ from playwright.async_api import Browser, Page, Route, expect
 
 from api.app import build
 from api.settings import Settings
+from tests.lineage.lineage_world import until
 from tests.serving import listening
 from tests.web.conftest import World
 from tests.web.test_map import drawn, sign_in
@@ -33,6 +34,10 @@ class Ground:
         Image.new("RGB", (256, 256), "#d9ead3").save(buffer, "PNG")
         self.picture, self.key = buffer.getvalue(), KEY
         self.asked: list[tuple[str, str, dict[str, str], str | None]] = []
+
+    async def asked_for_all(self) -> bool:
+        """The ground and its names, and nothing else."""
+        return {path for _, path, _, _ in self.asked} == {"/vec_w/wmts", "/cva_w/wmts"}
 
     async def answer(self, route: Route) -> None:
         url = urlsplit(route.request.url)
@@ -72,7 +77,7 @@ async def test_the_ground_comes_when_it_is_switched_on_and_is_done_without_when_
     await switch(page, on=True)
     await drawn(page)
     await expect(page.locator(".maplibregl-ctrl-attrib")).to_contain_text("底图：天地图")
-    assert {path for _, path, _, _ in ground.asked} == {"/vec_w/wmts", "/cva_w/wmts"}
+    await until(ground.asked_for_all)
     for host, path, query, referer in ground.asked:
         assert re.fullmatch(r"t[0-7]\.tianditu\.gov\.cn", host)
         assert referer == f"{address}/"  # a key may be bound to it; no more is told
