@@ -1,66 +1,60 @@
-"""What keeps values up follows single changes at once, and does not take the processor from those who write by the thousand."""
+"""The part of the app: what is written is counted soon after the commit, whoever wrote it."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import time
+from datetime import UTC, datetime
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
-import pytest
-from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
+from sqlalchemy import text
 
-from api import indicators
-from api.indicators import FEW, follow
-from api.settings import engine_url
-from tests.lineage.lineage_world import until
+from api.database import Database
+from api.indicators import keep
+from schema.registry import load
+from sync.feed import Stamper
+from sync.identity import uuid7
+from sync.moment import Moment
+from sync.rows import Sent
+from sync.wake import WakeHub
+from sync.write import apply
+from tests.geo.counting_world import CHIEF, draw
 
-
-class Kept:
-    """Steps that were taken: up to which position each."""
-
-    def __init__(self, app: Any) -> None:
-        self.app = app
-        self.steps: list[int] = []
-
-    async def step(self, connection: AsyncConnection) -> bool:
-        self.steps.append(self.app.state.hub.pos)
-        return False
-
-    async def at(self, pos: int) -> bool:
-        return bool(self.steps) and self.steps[-1] == pos
+COUNT = text("SELECT coalesce(sum(n), 0) FROM indicator_count WHERE measure = 'enterprise-operating' AND area = '220102'")
 
 
-@pytest.fixture
-async def kept(database_url: str) -> AsyncIterator[Kept]:
-    engine = create_async_engine(engine_url(database_url))
-    app = SimpleNamespace(state=SimpleNamespace(hub=SimpleNamespace(pos=0), database=SimpleNamespace(engine=engine)))
-    made = Kept(app)
-    following = asyncio.create_task(follow(app, "test", made.step))  # type: ignore[arg-type]
-    yield made
-    following.cancel()
-    await asyncio.wait([following])
-    await engine.dispose()
+async def test_a_change_is_counted_within_a_second_of_its_commit(database_url: str) -> None:
+    database = Database(database_url)
+    await database.open()
+    async with database.engine.begin() as connection:
+        await draw(connection)
+    hub = WakeHub(database.connect)
+    app = cast(Any, SimpleNamespace(state=SimpleNamespace(database=database, hub=hub)))
+    parts = [asyncio.create_task(part) for part in (Stamper(database.connect).run(), hub.run(), keep(app))]
+    await asyncio.wait_for(hub.listening.wait(), 10)
+    times = []
+    for expected in (1, 2, 3):
+        await _write(database)
+        began = time.monotonic()
+        while await _count(database) != expected:
+            assert time.monotonic() - began < 10
+            await asyncio.sleep(0.02)
+        times.append(time.monotonic() - began)
+    for part in parts:
+        part.cancel()
+    await asyncio.gather(*parts, return_exceptions=True)
+    await database.close()
+    assert sorted(times)[1] < 1, times
 
 
-async def test_a_few_changes_are_followed_at_once(kept: Kept) -> None:
-    await until(lambda: kept.at(0))
-    for pos in (1, 2, FEW):
-        kept.app.state.hub.pos = pos
-        await until(lambda pos=pos: kept.at(pos), 1)  # type: ignore[misc]
+async def _write(database: Database) -> None:
+    now = datetime.now(UTC)
+    values = {"id": uuid7(now), "name": "甲", "area_code": "220102001", "status": "OPERATING"}
+    async with database.engine.begin() as connection:
+        await apply(connection, CHIEF, load()["enterprise"], [Sent(None, values)], moment=Moment(now), registry=load())
 
 
-async def test_a_flood_is_followed_when_it_ends_or_has_lasted(kept: Kept, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(indicators, "LEAST_REST", 2.0)
-    await until(lambda: kept.at(0))
-    taken, hub = len(kept.steps), kept.app.state.hub
-    async with asyncio.timeout(30):
-        for _ in range(12):
-            hub.pos += 10 * FEW
-            await asyncio.sleep(0.1)
-        assert len(kept.steps) == taken
-        await until(lambda: kept.at(hub.pos), 2)
-        taken = len(kept.steps)
-        while len(kept.steps) == taken:  # it goes on and on: held back for a while, not for ever
-            hub.pos += 10 * FEW
-            await asyncio.sleep(0.1)
+async def _count(database: Database) -> int:
+    async with database.engine.connect() as connection:
+        return int(await connection.scalar(COUNT))
