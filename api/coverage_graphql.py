@@ -39,8 +39,10 @@ MOST, MOST_PERIODS = 1000, 60
 @strawberry.type(description="An indicator's value for one area.")
 class AreaValue:
     area: AreaName
-    numerator: int | None = strawberry.field(description="Null: suppressed.")
-    denominator: int | None = strawberry.field(description="Null: suppressed, or the indicator is a number and has none.")
+    numerator: int | None = strawberry.field(description="Null: suppressed, or not known of that day.")
+    denominator: int | None = strawberry.field(
+        description="Null: suppressed or not known of that day, or the indicator is a number and has none."
+    )
     value: float | None = strawberry.field(description="Share from 0 to 1; null where the denominator is 0: no data, not 0 %.")
     target: float | None = strawberry.field(description="What is aimed at, 0 to 1; null without a target.")
     gap: float | None = strawberry.field(description="target - value; null if either is.")

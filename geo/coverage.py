@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from geo.areas import EVERY, inside, valid
 from geo.curves import AMOUNT, documents
-from geo.disclosure import decided, entered, published, rounded, settled
+from geo.disclosure import decided, entered, first_day, known_from, published, rounded, settled
 from geo.facts import fact_name, facts
 from geo.indicators import Engine, engine, read_state
 from geo.scope import READABLE
@@ -49,7 +49,7 @@ class Day:
 class AreaValue:
     """An indicator's value for one area on one day.
 
-    numerator, denominator  null: suppressed; denominator also null for an indicator that is a number
+    numerator, denominator  null: suppressed, or nobody can know it of that day; denominator also null for an indicator that is a number
     suppressed              too few persons to publish
     derived                 the area's outline is not surveyed
     """
@@ -198,8 +198,17 @@ SELECT array_agg(r.i) AS i, array_agg(r.code) AS code, array_agg(r.name) AS name
     aims = await targets_of(connection, indicator.id)
     on = query.parameters["days"]
     shown = _Shown(_personal(made, indicator.numerator), _personal(made, indicator.denominator), indicator.denominator == "")
+    unknown = [day < query.known_from for day in on]
     return [
-        shown.value(code, name, _LEVELS[level], on[i], effective(aims, chain.split(","), on[i].year) if aims else None, derived, top, whole)
+        AreaValue(
+            code,
+            name,
+            _LEVELS[level],
+            on[i],
+            *((None, None, False) if unknown[i] else shown.counts(top, whole)),
+            effective(aims, chain.split(","), on[i].year) if aims else None,
+            derived,
+        )
         for i, code, name, level, chain, derived, top, whole in zip(*(each or () for each in found), strict=True)
     ]
 
@@ -215,9 +224,8 @@ class _Shown:
     whole_personal: bool
     number: bool
 
-    def value(
-        self, code: str, name: str, level: Level, on: date, target: Target | None, derived: bool, counted: int, counted_whole: int
-    ) -> AreaValue:
+    def counts(self, counted: int, counted_whole: int) -> tuple[int | None, int | None, bool]:
+        """Numerator, denominator, and whether something is suppressed."""
         top: int | None = published(counted) if self.top_personal else counted
         whole: int | None = published(counted_whole) if self.whole_personal else counted_whole
         suppressed = top is None or whole is None
@@ -227,7 +235,7 @@ class _Shown:
             top = None
         elif top is not None and self.top_personal:
             top = min(top, whole)  # rounded apart, a part may seem larger than the whole
-        return AreaValue(code, name, level, on, top, whole, suppressed, target, derived)
+        return top, whole, suppressed
 
 
 def _personal(made: Engine, side: Side) -> bool:
@@ -256,6 +264,7 @@ class _Query:
     stored  whether there are kept values at all; else everything is derived when asked
     kept    whether it is about today and counts of today will do
     past    whether areas must be taken as they were
+    known_from  the first day of which it is known
     wide    whether no values of townships are asked
     """
 
@@ -266,6 +275,7 @@ class _Query:
     stored: bool
     kept: bool
     past: bool
+    known_from: date
     parameters: dict[str, Any]
     wide: bool = False
 
@@ -276,8 +286,8 @@ class _Query:
         days = [settled_day(made, indicator, day, now).on for day in asked]
         today = state is not None and days == [now]
         parameters = {"area": area, "indexes": list(range(len(days))), "days": days} | ({"entered": settled(now, now)} if personal else {})
-        period = asked[0].period if asked else Period.YEAR
-        return _Query(made, indicator, area, period, state is not None, today and not personal, not today, parameters)
+        period, known = asked[0].period if asked else Period.YEAR, await _known_from(connection, made, indicator)
+        return _Query(made, indicator, area, period, state is not None, today and not personal, not today, known, parameters)
 
     @property
     def areas_then(self) -> str:
@@ -400,6 +410,13 @@ SELECT place.area FROM day y CROSS JOIN indicator_curve place
           WHERE u.layers @> ARRAY['{side.level.value}'] AND {valid("u", "y.d")} AND {inside("u", self.area)}{conditions}"""
 
 
+async def _known_from(connection: AsyncConnection, made: Engine, indicator: Indicator) -> date:
+    measures = [made.declared.measures[name] for name in indicator.measures]
+    records = {measure.record for measure in measures if measure.personal and measure.until}
+    first = [await connection.scalar(text(f"SELECT {first_day(record)}")) for record in sorted(records)]
+    return max((known_from(day) for day in first if day), default=date.min)
+
+
 _NOTHING = "SELECT NULL::integer AS i, NULL::text AS measure, NULL::text AS code, 0::numeric AS n, 0::numeric AS shown WHERE false"
 
 
@@ -412,7 +429,7 @@ async def items(
     """The records that make a part of an indicator in an area, as many as `first`, after a cursor, by area and id.
 
     Only records that the actor may read: never persons for those who may not read persons. What was deleted since is left out.
-    Raises Refused as `coverage`, and PART_INVALID where there is no such part.
+    Raises Refused as `coverage`, PART_INVALID where there is no such part, and DAY_UNKNOWN before the register began, where that matters.
     """
     made = engine()
     require_reader(made, actor, indicator)
@@ -421,6 +438,8 @@ async def items(
     if shown == "" or (part is Part.GAP and _listed(made, top) != _listed(made, whole)):
         raise Refused(Problem("PART_INVALID", f"指标 {indicator.id} 没有这一部分的名单。", "part"))
     query = await _Query.of(connection, made, indicator, area, [day])
+    if query.parameters["days"][0] < query.known_from:
+        raise Refused(Problem("DAY_UNKNOWN", f"指标 {indicator.id} 只能算到 {query.known_from}：此前台账尚未建立，情况不详。", "asOf"))
     query.kept = query.kept and isinstance(shown, Areas)
     area_after, _, id_after = after.partition(":")
     query.parameters |= {"first": first, "area_after": area_after, "id_after": id_after, "scopes": list(actor.scopes)}

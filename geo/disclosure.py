@@ -8,8 +8,10 @@ is due by then) could show 5, 0, 5, 0, which is 1, 2, 3, 4 and nothing else. Whe
 count as rounded too.
 
 What is below ten is not shown at all, zero neither: "none yesterday, hidden today" would name a person. Only the ends of whole months that
-are past are published, and who was entered this month counts from the next on, for every day: nobody can ask before and after. After
-the Australian Bureau of Statistics (Fraser and Wooton 2005), base 5; facts.md h asks for cells under 5 to be hidden.
+are past are published, and who was entered this month counts from the next on, for every day: nobody can ask before and after. A group that
+people leave by themselves (who was visited within a year) is known only since there is a register: before, each person's last visit alone
+would decide, and who comes and goes exactly a year later does not come and go in fives. After the Australian Bureau of Statistics (Fraser
+and Wooton 2005), base 5; facts.md h asks for cells under 5 to be hidden.
 """
 
 from __future__ import annotations
@@ -36,9 +38,18 @@ def decided(count: str, shown: str) -> str:
 
 def entered(record: str, document: str, until: str) -> str:
     """SQL: the document was in the register on the day `until`, or came with the register's first ones."""
-    first = f"(SELECT {day('e.created_at')} FROM {record} e ORDER BY e.id LIMIT 1)"
-    late = f"{day('e.created_at')} > greatest({until}, {first})"
+    late = f"{day('e.created_at')} > greatest({until}, {first_day(record)})"
     return f"NOT EXISTS (SELECT FROM {record} e WHERE e.id = {document} AND {late})"
+
+
+def first_day(record: str) -> str:
+    """SQL of the day on which the register began; null for an empty one."""
+    return f"(SELECT {day('e.created_at')} FROM {record} e ORDER BY e.id LIMIT 1)"
+
+
+def known_from(first: date) -> date:
+    """The first day for which a group that people leave by themselves is published: the end of the month before the register began."""
+    return month_end(first - timedelta(days=1))
 
 
 def published(count: int) -> int | None:

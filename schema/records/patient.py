@@ -89,6 +89,7 @@ INDICATORS = (
         "patient-followed-up",
         "patient",
         source="业务需求 7.3",
-        note="周期见 FOLLOW_UP_MONTHS（待核）",
+        version=2,
+        note="周期见 FOLLOW_UP_MONTHS（待核）；建账以前只知最近一次随访，不作统计",
     ),
 )

@@ -24,7 +24,7 @@ from api.settings import engine_url
 from geo import coverage as counting
 from geo.coverage import Day, Part, items
 from geo.demand import towns_of
-from geo.disclosure import month_end, rounded, settled
+from geo.disclosure import known_from, month_end, rounded, settled
 from schema.actor import Role
 from schema.areas import ROOT, Level
 from schema.base import Verb
@@ -294,6 +294,33 @@ def test_who_is_entered_today_changes_no_past_until_the_month_is_over(runner: as
         return seen
 
     assert runner.run(body()) == [(20, 20), (40, 40)]
+
+
+def test_who_was_visited_is_unknown_before_the_register_began(runner: asyncio.Runner, register: Register) -> None:
+    """Of that time each person's last visit alone is known: two visited in May and one in June would be five from June to April."""
+
+    async def body() -> tuple[list[Any], list[Any], str]:
+        sql = """INSERT INTO patient (id, name, area_code, diagnosed_on, followed_up_on, revision, deleted, created_at, updated_at, scopes)
+          SELECT CAST(format('019aa000-0000-7000-8000-%s', lpad(n::text, 12, '0')) AS uuid), '患者', '220102001', '2020-01-01', '2026-01-01',
+                 1, false, '2026-05-10', '2026-05-10', '{220102001}' FROM generate_series(1, 40) n"""
+        await register.connection.execute(text("DELETE FROM indicator_state"))  # counted when asked
+        await register.connection.execute(text(sql))
+        days = [Day(month_end(date(2026, month, 28)) if month < 4 else date(2026, month, 30)) for month in (2, 3, 4, 5)]
+        visited, patients = (catalogue().indicators[name] for name in ("PATIENT-FOLLOWED-UP", "PATIENTS"))
+        shown = [await counting.trend(register.connection, CHIEF, each, "220102001", days) for each in (visited, patients)]
+        try:
+            code = str(await items(register.connection, CDC, visited, ROOT, Part.GAP, days[0], 10))
+        except Refused as refused:
+            code = refused.problems[0].code
+        await register.connection.execute(text("DELETE FROM patient"))
+        await register.connection.execute(
+            text("INSERT INTO indicator_state VALUES (1, '', 0, :today, 'kept by this test')"), {"today": TODAY}
+        )
+        return *([(value.numerator, value.denominator, value.suppressed) for value in each] for each in shown), code  # type: ignore[return-value]
+
+    unknown, known = (None, None, False), (40, 40, False)
+    assert runner.run(body()) == ([unknown, unknown, known, known], [(40, None, False)] * 4, "DAY_UNKNOWN")
+    assert [known_from(date(2026, month, day)) for month, day in ((5, 31), (6, 1))] == [date(2026, 4, 30), date(2026, 5, 31)]
 
 
 def test_a_place_without_a_point_tells_of_nobody_alone(runner: asyncio.Runner, register: Register) -> None:

@@ -22,6 +22,7 @@ const SENTENCES: Record<string, string> = {
   PERIOD_INVALID: '期间应写作 2020、2020Q3 或 2020-07。',
   DATE_INVALID: '日期应写作 YYYY-MM-DD。',
   PART_INVALID: '这项指标没有这一部分的名单。',
+  DAY_UNKNOWN: '那一天台账尚未建立，情况不详，请改查以后的日期。',
   FORBIDDEN: '您没有查看此内容的权限。',
   ROLE_FORBIDDEN: '只有管理员和主管可以办理。',
   REASON_MISSING: '请写明原因。',
