@@ -301,8 +301,8 @@ def test_who_was_visited_is_unknown_before_the_register_began(runner: asyncio.Ru
 
     async def body() -> tuple[list[Any], list[Any], str]:
         sql = """INSERT INTO patient (id, name, area_code, diagnosed_on, followed_up_on, revision, deleted, created_at, updated_at, scopes)
-          SELECT CAST(format('019aa000-0000-7000-8000-%s', lpad(n::text, 12, '0')) AS uuid), '患者', '220102001', '2020-01-01', '2026-01-01',
-                 1, false, '2026-05-10', '2026-05-10', '{220102001}' FROM generate_series(1, 40) n"""
+          SELECT CAST(format('019aa000-0000-7000-8000-%s', lpad(n::text, 12, '0')) AS uuid), '患者', '220102001', '2020-01-01',
+                 '2026-01-01', 1, false, '2026-05-10', '2026-05-10', '{220102001}' FROM generate_series(1, 40) n"""
         await register.connection.execute(text("DELETE FROM indicator_state"))  # counted when asked
         await register.connection.execute(text(sql))
         days = [Day(month_end(date(2026, month, 28)) if month < 4 else date(2026, month, 30)) for month in (2, 3, 4, 5)]
