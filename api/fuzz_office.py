@@ -184,7 +184,11 @@ async def lose_device(step: Step) -> None:
         sure = False
     world.journal.locked[device] = sure
     if sure:
-        await _knock(step, officer)
+        try:
+            await _knock(step, officer)
+        except TerminalError as error:
+            if "DEVICE_WIPED" not in str(error):  # it has asked meanwhile, and did as it was told
+                raise
     world.count("device locked")
     await officer.replace()
 

@@ -75,7 +75,8 @@ async def test_a_video_arrives_whole_over_a_link_that_dies_every_300_kb(world: W
     path = await world.create(content, media_type="video/mp4")
     async with cutting(world.url, 300_000) as proxy:
         await insist(world, proxy, path, content, chunk=VIDEO)
-    assert VIDEO // 300_000 <= proxy.cuts < VIDEO // 300_000 * 1.2  # what arrived was not sent again
+    # What was kept is not sent again; of each dead link a busy server loses what it had received and not yet taken up, some 100 kB.
+    assert VIDEO // 300_000 <= proxy.cuts < VIDEO // 300_000 * 1.6
     assert await world.state(sha256_of(content)) == "VERIFIED"
     kept = world.settings.data / "evidence" / "content" / sha256_of(content)[:2] / sha256_of(content)
     assert kept.read_bytes() == content
