@@ -18,6 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from sqlalchemy.pool import NullPool
 
 from api import cluster, migrate, passwords
+from api.memory import collect_rarely
 from api.settings import ROOT, Settings, engine_url
 from geo.divisions import load_areas
 
@@ -26,6 +27,8 @@ hypothesis_settings.register_profile("dev", deadline=None)
 hypothesis_settings.load_profile("ci" if os.environ.get("CI") == "true" else "dev")
 
 _numbers = itertools.count()
+MEMORY = Path("/dev/shm")
+ROOM = 4 << 30
 
 LONGEST = (
     *("test_coverage.py", "test_merge_properties.py", "test_bench.py", "test_backup.py", "test_story.py", "test_crowd.py", "test_map.py"),
@@ -41,6 +44,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: LONGEST.index(name) if (name := item.path.name) in LONGEST else len(LONGEST))
 
 
+def pytest_configure() -> None:
+    collect_rarely()
+
+
 @pytest.fixture(scope="session", autouse=True)
 def costly_hasher() -> Iterator[PasswordHasher]:
     """The hasher of passwords as it is; tests log in by the hundred and use one that costs next to nothing."""
@@ -52,8 +59,18 @@ def costly_hasher() -> Iterator[PasswordHasher]:
 
 @pytest.fixture(scope="session")
 def settings() -> Settings:
-    """Settings of a test run: a data folder of its own beside the demo's."""
-    return Settings(data=Settings.from_environment().data / "test")
+    """Settings of a test run: a data folder of its own, in memory where there is room, else beside the demo's."""
+    data = Settings.from_environment().data / "test"
+    return Settings(data=_in_memory(data) or data)
+
+
+def _in_memory(data: Path) -> Path | None:
+    """Hundreds of databases come and go, each of 300 files: a disk takes as long for them as the tests themselves."""
+    folder = MEMORY / f"zhijian-test-{hashlib.sha256(str(data).encode()).hexdigest()[:12]}"
+    if not MEMORY.is_mount():
+        return None
+    free = os.statvfs(MEMORY)
+    return folder if folder.exists() or free.f_bavail * free.f_frsize >= ROOM else None
 
 
 @pytest.fixture(scope="session")
