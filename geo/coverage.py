@@ -439,7 +439,7 @@ async def items(
         raise Refused(Problem("PART_INVALID", f"指标 {indicator.id} 没有这一部分的名单。", "part"))
     query = await _Query.of(connection, made, indicator, area, [day])
     if query.parameters["days"][0] < query.known_from:
-        raise Refused(Problem("DAY_UNKNOWN", f"指标 {indicator.id} 只能算到 {query.known_from}：此前台账尚未建立，情况不详。", "asOf"))
+        raise Refused(Problem("DAY_UNKNOWN", f"指标 {indicator.id} 最早可查 {query.known_from}：此前台账尚未建立，情况不详。", "asOf"))
     query.kept = query.kept and isinstance(shown, Areas)
     area_after, _, id_after = after.partition(":")
     query.parameters |= {"first": first, "area_after": area_after, "id_after": id_after, "scopes": list(actor.scopes)}
