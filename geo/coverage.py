@@ -412,9 +412,9 @@ SELECT place.area FROM day y CROSS JOIN indicator_curve place
 
 async def _known_from(connection: AsyncConnection, made: Engine, indicator: Indicator) -> date:
     measures = [made.declared.measures[name] for name in indicator.measures]
-    records = {measure.record for measure in measures if measure.personal and measure.until}
-    first = [await connection.scalar(text(f"SELECT {first_day(record)}")) for record in sorted(records)]
-    return max((known_from(day) for day in first if day), default=date.min)
+    firsts = {first_day(measure.record) for measure in measures if measure.personal and measure.until}
+    first = await connection.scalar(text(f"SELECT greatest({', '.join(sorted(firsts))})")) if firsts else None
+    return known_from(first) if first else date.min
 
 
 _NOTHING = "SELECT NULL::integer AS i, NULL::text AS measure, NULL::text AS code, 0::numeric AS n, 0::numeric AS shown WHERE false"

@@ -4,26 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
-import pytest
-
-from tests.lineage.lineage_world import Client, World, code, prepare, serving, until
+from tests.lineage.lineage_world import Client, World, code, until
 from tests.lineage.test_devices import subscribed
 
 GRANT = """mutation ($user: ID!, $area: ID!, $from: DateTime, $to: DateTime) {
   grantScope(userId: $user, area: $area, from: $from, to: $to) { id area validFrom validTo } }"""
 REVOKE = "mutation ($id: ID!) { revokeGrant(id: $id) }"
 GRANTS = "query ($user: ID!) { grants(userId: $user) { id area validTo grantedBy } }"
-
-
-@pytest.fixture
-async def world(database_url: str, tmp_path: Path) -> AsyncIterator[World]:
-    await prepare(database_url)
-    async with serving(database_url, tmp_path) as made:
-        yield made
 
 
 async def fill(world: World, each: int = 25) -> tuple[Client, Client]:

@@ -3,23 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from pathlib import Path
 
-import pytest
 from sqlalchemy import text
 
 from api.graphql.resolvers import HALVED_FROM
-from tests.lineage.lineage_world import PUSH, World, prepare, serving, until
+from tests.lineage.lineage_world import PUSH, World, until
 
 HELD_UP = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
-
-
-@pytest.fixture
-async def world(database_url: str, tmp_path: Path) -> AsyncIterator[World]:
-    await prepare(database_url)
-    async with serving(database_url, tmp_path) as made:
-        yield made
 
 
 async def test_one_id_in_both_halves_is_taken_once(world: World) -> None:

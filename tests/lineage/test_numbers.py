@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime
-from pathlib import Path
 from uuid import uuid4
 
 import asyncpg
-import pytest
 from hypothesis import HealthCheck, given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
@@ -23,7 +20,7 @@ from sync.feed import drain
 from sync.identity import uuid7
 from sync.moment import Moment
 from sync.numbers import LOST, MOST, Block, Fate, reserve, settle
-from tests.lineage.lineage_world import Client, Document, World, code, prepare, serving
+from tests.lineage.lineage_world import Client, Document, World, code
 
 RESERVE = """mutation ($area: ID!, $count: Int!, $series: String!) {
   reserveNumbers(series: $series, area: $area, count: $count) { id first last prefix year } }"""
@@ -32,13 +29,6 @@ SETTLE = """mutation ($id: ID!, $numbers: [Int!]!, $fate: NumberFate!, $reason: 
 PUSH = "mutation ($rows: [InspectionPushRow!]!) { pushInspection(rows: $rows) { id documentNumber deleted } }"
 BLOCKS = "{ numberBlocks { id deviceId used settled } }"
 NOW = Moment(datetime(2026, 11, 22, tzinfo=UTC))
-
-
-@pytest.fixture
-async def world(database_url: str, tmp_path: Path) -> AsyncIterator[World]:
-    await prepare(database_url)
-    async with serving(database_url, tmp_path) as made:
-        yield made
 
 
 async def reserved(client: Client, count: int = 10, area: str = "220102", series: str = "JC") -> Document:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import asyncpg
@@ -13,19 +11,12 @@ import pytest
 
 from api.terminal import Terminal
 from sync.tombstones import Trimmer
-from tests.lineage.lineage_world import PASSWORD, World, prepare, serving
+from tests.lineage.lineage_world import PASSWORD, World
 
 OUT = "SELECT count(*) FROM sync_scope_doc WHERE state = 'out'"
 NEW = {"areaCode": "220102", "status": "OPERATING", "source": "INSPECTION"}
 DELETE = "mutation ($id: ID!) { deleteEnterprise(id: $id) }"
 MOVE = 'mutation ($id: ID!) { saveEnterprise(input: {id: $id, areaCode: "220103"}) { id } }'
-
-
-@pytest.fixture
-async def world(database_url: str, tmp_path: Path) -> AsyncIterator[World]:
-    await prepare(database_url)
-    async with serving(database_url, tmp_path) as made:
-        yield made
 
 
 async def _trim(world: World, batch: int = 1) -> int:
